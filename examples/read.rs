@@ -14,12 +14,12 @@ use clap::Parser;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
 use sqlx_sqlite::SqliteConnection;
-use tallyhook_core::domain::metrics::CalendarBucket;
+use tallyhook_core::domain::metrics::{CalendarBucket, DurationName};
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode, PullRequestFilter,
-    SortKey, StateFilter, Store, WaitingFilter,
+    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode, PartyName,
+    PullRequestFilter, SortKey, StateFilter, Store, WaitingFilter,
 };
 
 const NAME: &str = "tallyhook_read_example";
@@ -284,44 +284,44 @@ fn aggregates() -> Vec<(&'static str, AggregateFilter)> {
     let month = AggregateFilter {
         from: Timestamp::parse("2025-01-01T00:00:00Z"),
         to: Timestamp::parse("2025-01-31T00:00:00Z"),
-        ..all
+        ..all.clone()
     };
     vec![
-        ("aggregates of 30 days", month),
+        ("aggregates of 30 days", month.clone()),
         (
             "the same by day",
             AggregateFilter {
                 bucket: Some(CalendarBucket::Day),
-                ..month
+                ..month.clone()
             },
         ),
         (
             "aggregates of 30 days of one repository",
             AggregateFilter {
                 repo: Some(RepoId(3)),
-                ..month
+                ..month.clone()
             },
         ),
-        ("aggregates of all 850,000 that were merged", all),
+        ("aggregates of all 850,000 that were merged", all.clone()),
         (
             "the same by day",
             AggregateFilter {
                 bucket: Some(CalendarBucket::Day),
-                ..all
+                ..all.clone()
             },
         ),
         (
             "the same by month",
             AggregateFilter {
                 bucket: Some(CalendarBucket::Month),
-                ..all
+                ..all.clone()
             },
         ),
         (
             "aggregates of all of the largest repository",
             AggregateFilter {
                 repo: Some(RepoId(3)),
-                ..all
+                ..all.clone()
             },
         ),
     ]

@@ -56,7 +56,7 @@ pub(crate) struct ExpectedWaiting {
     pub(crate) rule: u8,
 }
 
-/// A request for a review, and what became of it.
+/// A request for a review, and its end.
 pub(crate) struct ExpectedPair {
     /// A login, or the slug of a team.
     pub(crate) party: &'static str,

@@ -21,7 +21,7 @@ ALTER TABLE pull_requests ADD COLUMN co_authors jsonb;
 ALTER TABLE pull_requests ADD COLUMN has_partial_requests boolean NOT NULL DEFAULT false;
 
 UPDATE pull_requests SET has_partial_requests = true
-WHERE is_open AND (strpos(timeline::text, '"review_request') > 0 OR EXISTS (
+WHERE state = 'open' AND is_open AND (strpos(timeline::text, '"review_request') > 0 OR EXISTS (
     SELECT 1 FROM timeline_segments s
     WHERE s.repo_id = pull_requests.repo_id AND s.number = pull_requests.number
     AND strpos(s.timeline::text, '"review_request') > 0));

@@ -9,7 +9,7 @@ ALTER TABLE pull_requests
     ADD COLUMN first_bot_response_at timestamptz,
     ADD COLUMN first_ai_review_at    timestamptz;
 
--- Aggregates read these alone: now with the origin, and with the key, by which a value is traced to its pull request.
+-- Aggregates read these alone: now with both clocks, the origin and the key, by which a value is traced to its pull request.
 DROP INDEX pull_requests_merged, pull_requests_merged_by_repository, pull_requests_closed;
 CREATE INDEX pull_requests_merged ON pull_requests (merged_at) INCLUDE (author_is_bot, flags, cycle_time_s,
     review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s,
@@ -24,8 +24,7 @@ CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merge
 CREATE INDEX pull_requests_closed ON pull_requests (closed_at) INCLUDE (repo_id, author_is_bot, origin)
     WHERE state = 'closed';
 
--- The same for totals of what waits.
-DROP INDEX pull_requests_waiting;
+-- The open ones by how long they wait, with all that totals of them need.
 CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, number, waiting_for, waiting_rule,
     first_review_at, author_is_bot, origin, base_ref) WHERE state = 'open';
 

@@ -12,6 +12,8 @@ CREATE INDEX outbox_waiting ON outbox (repo_id, number, id) WHERE kind = 'waitin
 
 -- The end of the quiet hours in which it was not sent.
 ALTER TABLE notifications ADD COLUMN held_until timestamptz;
+-- Finds a newer one of the same subject that waits, too, when quiet hours end.
+CREATE INDEX notifications_pending_by_subject ON notifications (channel, subject, event_id) WHERE state = 'pending';
 
 -- The date, in the zone of the channel's calendar, of its last digest.
 ALTER TABLE channels ADD COLUMN digest_day text COLLATE "C";

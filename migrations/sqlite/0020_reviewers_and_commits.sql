@@ -21,7 +21,7 @@ ALTER TABLE pull_requests ADD COLUMN co_authors TEXT;
 ALTER TABLE pull_requests ADD COLUMN has_partial_requests INTEGER NOT NULL DEFAULT 0;
 
 UPDATE pull_requests SET has_partial_requests = 1
-WHERE is_open AND (instr(timeline, '"review_request') > 0 OR EXISTS (
+WHERE state = 'open' AND is_open AND (instr(timeline, '"review_request') > 0 OR EXISTS (
     SELECT 1 FROM timeline_segments s
     WHERE s.repo_id = pull_requests.repo_id AND s.number = pull_requests.number
     AND instr(s.timeline, '"review_request') > 0));

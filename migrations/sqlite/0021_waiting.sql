@@ -55,8 +55,6 @@ CREATE TABLE review_pairs (
 
 CREATE INDEX review_pairs_by_request ON review_pairs (asked_at);
 
--- The open ones by how long they wait; with the origin it has all that totals of them need.
-CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, number) WHERE state = 'open';
 -- The heads of the open ones: one that is the base of another holds it up.
 CREATE INDEX pull_requests_open_heads ON pull_requests (repo_id, head_ref, head_repo_id, number, state)
     WHERE state = 'open';

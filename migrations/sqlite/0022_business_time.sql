@@ -12,15 +12,3 @@ ALTER TABLE pull_requests ADD COLUMN calendar TEXT;
 ALTER TABLE pull_requests ADD COLUMN calendar_zone TEXT;
 -- Of the calendar's zone, week and dates. Another one in the settings asks for `tallyhook recompute`.
 ALTER TABLE pull_requests ADD COLUMN calendar_hash TEXT;
-
--- All that aggregates need, with both clocks.
-DROP INDEX pull_requests_merged;
-CREATE INDEX pull_requests_merged ON pull_requests (merged_at, state, author_is_bot, flags, cycle_time_s, review_time_s,
-    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s,
-    business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, business_review_s,
-    business_merge_wait_s, business_redraft_s, business_closed_s, calendar_hash) WHERE state = 'merged';
-DROP INDEX pull_requests_merged_by_repository;
-CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merged_at, state, author_is_bot, flags,
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s,
-    business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, business_review_s,
-    business_merge_wait_s, business_redraft_s, business_closed_s, calendar_hash) WHERE state = 'merged';

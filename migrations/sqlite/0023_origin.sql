@@ -8,7 +8,7 @@ ALTER TABLE pull_requests ADD COLUMN reviewed_by_requester INTEGER;
 ALTER TABLE pull_requests ADD COLUMN first_bot_response_at INTEGER;
 ALTER TABLE pull_requests ADD COLUMN first_ai_review_at INTEGER;
 
--- Aggregates read these alone: now with the origin, and with the key, by which a value is traced to its pull request.
+-- Aggregates read these alone: now with both clocks, the origin and the key, by which a value is traced to its pull request.
 DROP INDEX pull_requests_merged;
 DROP INDEX pull_requests_merged_by_repository;
 DROP INDEX pull_requests_closed;
@@ -24,8 +24,7 @@ CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merge
 CREATE INDEX pull_requests_closed ON pull_requests (closed_at, state, repo_id, author_is_bot, origin)
     WHERE state = 'closed';
 
--- The same for totals of what waits.
-DROP INDEX pull_requests_waiting;
+-- The open ones by how long they wait, with all that totals of them need.
 CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, number, waiting_for, waiting_rule,
     first_review_at, author_is_bot, origin, base_ref, state) WHERE state = 'open';
 

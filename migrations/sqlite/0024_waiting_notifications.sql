@@ -63,6 +63,8 @@ CREATE INDEX outbox_waiting ON outbox (repo_id, number, id) WHERE kind = 'waitin
 CREATE INDEX notifications_pending ON notifications (channel, event_id) WHERE state = 'pending';
 -- Finds a newer one of the same subject.
 CREATE INDEX notifications_sent ON notifications (channel, subject, event_id) WHERE state = 'sent';
+-- Finds a newer one of the same subject that waits, too, when quiet hours end.
+CREATE INDEX notifications_pending_by_subject ON notifications (channel, subject, event_id) WHERE state = 'pending';
 -- The dead ones as they are listed.
 CREATE INDEX notifications_dead ON notifications (event_id DESC, channel) WHERE state = 'dead';
 

@@ -26,6 +26,7 @@ use super::{add_routes, error, session_cookie};
         error::ApiErrorBody,
         // Of parameters, whose schemas are not collected.
         tallyhook_core::domain::metrics::AuthorFilter,
+        tallyhook_core::domain::business_time::DurationClock,
         tallyhook_core::domain::metrics::CalendarBucket,
         tallyhook_core::domain::metrics::DurationName,
         super::metrics::Breakdown,
@@ -169,8 +170,13 @@ fn columns_of(components: &Components, schema: &RefOr<Schema>) -> Vec<String> {
             columns(components, name.unwrap_or_default())
         }
         RefOr::T(Schema::AllOf(parts)) => {
-            let parts = parts.items.iter();
-            parts
+            // The item's own fields are before those of the parts that it shares with others.
+            let (shared, own): (Vec<_>, Vec<_>) = parts
+                .items
+                .iter()
+                .partition(|part| matches!(part, RefOr::Ref(_)));
+            own.into_iter()
+                .chain(shared)
                 .flat_map(|part| columns_of(components, part))
                 .collect()
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::timings::{Flag, PullRequestState, Stage, Step, Timings};
+use tallyhook_core::domain::timings::{Flag, PullRequestState, Stage, StageSegment, Step, Timings};
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{PrNumber, Timestamp};
 use utoipa::ToSchema;
@@ -17,7 +17,8 @@ use super::pull_requests::{ReadContext, hours};
 pub struct NumbersExplanation {
     pub text: String,
     pub steps: Vec<ExplainedStep>,
-    /// The time of a merged pull request, each second in one stage, in order and without a gap.
+    /// The time of the pull request, each second in one stage, in order and without a gap: up to its
+    /// end, or up to now while it is open.
     pub segments: Vec<ExplainedSegment>,
     /// Disjoint and in order, without a gap from the creation to the end or to now.
     pub turns: Vec<ExplainedTurn>,
@@ -52,6 +53,7 @@ pub struct ExplainedStep {
 /// The parts of a pull request's numbers that are explained.
 pub(super) struct ExplainedParts<'a> {
     pub(super) timings: &'a Timings,
+    pub(super) segments: &'a [StageSegment],
     pub(super) turns: &'a Turns,
     pub(super) repo: &'a str,
     pub(super) held_by: Option<PrNumber>,
@@ -60,6 +62,7 @@ pub(super) struct ExplainedParts<'a> {
 pub(super) fn explain(parts: &ExplainedParts<'_>, context: ReadContext<'_>) -> NumbersExplanation {
     let ExplainedParts {
         timings,
+        segments,
         turns,
         repo,
         held_by,
@@ -100,7 +103,7 @@ pub(super) fn explain(parts: &ExplainedParts<'_>, context: ReadContext<'_>) -> N
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
-    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
+    let segments = segments.iter().map(|segment| ExplainedSegment {
         stage: segment.stage,
         from: segment.from,
         to: segment.to,

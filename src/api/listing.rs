@@ -305,10 +305,7 @@ fn check_sorted_range(filter: &PullRequestFilter, now: Timestamp) -> Result<(), 
         SortKey::Created => is_open,
         SortKey::Duration(_) => false,
     };
-    let seconds = filter
-        .merged_from
-        .map(|from| filter.merged_to.unwrap_or(now).epoch() - from.epoch());
-    if is_bounded || seconds.is_some_and(|seconds| seconds <= SORTED_RANGE.num_seconds()) {
+    if is_bounded || is_sorted_range(filter.merged_from, filter.merged_to, now) {
         return Ok(());
     }
     let by_open = match filter.order.key {
@@ -321,6 +318,16 @@ fn check_sorted_range(filter: &PullRequestFilter, now: Timestamp) -> Result<(), 
         sort_name(filter.order.key),
         SORTED_RANGE.num_days()
     )))
+}
+
+/// Returns whether the merges of a range are few enough to be sorted without an index.
+pub(super) fn is_sorted_range(
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    let seconds = from.map(|from| to.unwrap_or(now).epoch() - from.epoch());
+    seconds.is_some_and(|seconds| seconds <= SORTED_RANGE.num_seconds())
 }
 
 fn sort_name(key: SortKey) -> &'static str {

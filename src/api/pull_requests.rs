@@ -11,7 +11,7 @@ use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{PullRequestState, Stages};
+use tallyhook_core::domain::timings::{PullRequestState, Stages, segments};
 use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::event::{FetchedCommit, ReviewState, SubjectKind};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
@@ -395,6 +395,7 @@ pub fn detail(
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
     let about = ExplainedParts {
         timings: &timings,
+        segments: &segments(pull_request, &rules.bots, context.now),
         turns: &turns,
         repo: &row.repo.clone(),
         held_by: row.held_by,

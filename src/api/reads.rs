@@ -7,6 +7,7 @@ use tallyhook_store::Store;
 
 use super::error::ApiError;
 use super::input::parse_query;
+use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer, deliveries,
@@ -49,8 +50,10 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
+        let clock: ClockQuery = parse_query(query)?;
+        let clock = clock.among(&self.rules.calendars)?;
         let (range, query) = (parse_query(query)?, parse_query(query)?);
-        metrics::aggregated(&self.store, &self.rules.calendars, &range, query).await
+        metrics::aggregated(&self.store, &range, clock, query).await
     }
 
     /// Answers as `GET /api/waiting`.

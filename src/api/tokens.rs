@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
-use tallyhook_core::text::check_name;
+use tallyhook_core::text::{check_name, read_login};
 use tallyhook_store::{AccessRole, ApiToken, NewToken, Store, StoreError, TeamId};
 use utoipa::ToSchema;
 
@@ -176,6 +176,8 @@ pub(super) async fn create(
         expires_days,
     } = body;
     check_name(&name).map_err(|why| ApiError::BadRequest(format!("`name` {why}")))?;
+    let login = login.as_deref().map(read_login).transpose();
+    let login = login.map_err(|why| ApiError::BadRequest(format!("`login` {why}")))?;
     if role == AccessRole::Operator {
         return Err(ApiError::Forbidden(
             "tokens of operators are made by `tallyhook token create` on the server",
@@ -194,7 +196,7 @@ pub(super) async fn create(
     let order = TokenOrder {
         name: &name,
         role,
-        login: login.as_deref(),
+        login,
         expires_at,
     };
     let created = create_token(&api.store, team, order).await?;

@@ -29,9 +29,9 @@ pub struct WaitingItem {
     /// The people and teams, the one that is waited for longest first: the reviewers, or the
     /// author.
     pub who: Vec<WaiterItem>,
-    /// Since when the first of them is waited for.
+    /// The time from which the first of them is waited for.
     pub since: Timestamp,
-    /// Since when it waits for this kind, whoever of them.
+    /// The time from which it waits for this kind, be it for one party or another.
     pub kind_since: Timestamp,
     #[schema(example = "ines-acme was asked on 3 March")]
     pub because: String,
@@ -39,13 +39,20 @@ pub struct WaitingItem {
     pub rule: u8,
     /// Other reasons to wait, which count for nothing while this one holds.
     pub also: Vec<String>,
-    /// True if it may have waited before `since`, unseen.
-    pub since_is_latest: bool,
+    /// `at latest` if it may have waited before `since`, unseen; else null.
+    pub since_is: Option<SinceBound>,
     /// The open pull request whose head is the base of this one, where it waits for that.
     #[schema(value_type = Option<i64>)]
     pub held_by: Option<PrNumber>,
     /// The time at which this holds.
     pub as_of: Timestamp,
+}
+
+/// The side on which the true time of a beginning may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum SinceBound {
+    #[serde(rename = "at latest")]
+    AtLatest,
 }
 
 /// A person or team that is waited for: either `login` or `team` is not null.
@@ -124,7 +131,7 @@ impl WaitingItem {
             because: waiting.because,
             rule: waiting.rule,
             also: waiting.also,
-            since_is_latest: waiting.since_is_latest,
+            since_is: waiting.since_is_latest.then_some(SinceBound::AtLatest),
             held_by: about.held_by,
             as_of: context.now,
         }

@@ -263,11 +263,11 @@ impl DeadCommand {
                 json,
             } => {
                 let rules = NumberRules::default();
-                let reader = Reader::Store(StoreReads {
+                let reader = Reader::Store(Box::new(StoreReads {
                     store: store.clone(),
                     rules,
                     show_people: false,
-                });
+                }));
                 let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));
                 let listed = listed(&reader, &query, limit, cursor).await?;
                 let groups = store.dead_groups().await?;

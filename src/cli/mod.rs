@@ -107,7 +107,7 @@ enum Command {
     /// Sign recorded deliveries and post them to a server
     Replay(replay::ReplayArgs),
     /// List pull requests with their times
-    Prs(prs::PullRequestsArgs),
+    Prs(Box<prs::PullRequestsArgs>),
     /// Show one pull request, and where its time went
     Pr(pr::PullRequestArgs),
     /// Show what open pull requests wait for, since when and on whom

@@ -10,7 +10,7 @@ use tallyhook_core::domain::timings::PullRequestState;
 use uuid::Uuid;
 
 use super::reader::{ReadFromArgs, ReadQuery, Reader, pages};
-use super::{CommandResult, SettingSources, output, waiting};
+use super::{CommandFailure, CommandResult, SettingSources, output, waiting};
 use crate::api::{Page, PullRequestDetail, PullRequestItem};
 use crate::times::TimePoint;
 
@@ -66,7 +66,7 @@ struct MoreFilters {
     /// Only open ones that wait for this: author, reviewers, nobody and so on
     #[arg(long, value_name = "KIND")]
     waiting_for: Option<String>,
-    /// Only open ones that wait for this login, or for github_team:SLUG
+    /// Only open ones that wait for this login, for `github_team:SLUG`, or with --url for `me`
     #[arg(long, value_name = "WHO")]
     waiting_on: Option<String>,
     /// Only open ones that wait at least this long, such as 3d
@@ -84,7 +84,7 @@ struct MoreFilters {
     /// Less hours of --stage than this
     #[arg(long, value_name = "HOURS", requires = "stage")]
     max_hours: Option<f64>,
-    /// Only those with this flag, such as merged_without_review
+    /// Only those with this flag, such as `merged_without_review`
     #[arg(long)]
     flag: Option<String>,
     /// Only those with this label
@@ -99,7 +99,7 @@ struct MoreFilters {
     /// A part of the title or of the branch, or a number
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// waiting, updated, created, merged, cycle, pickup, review or merge_wait
+    /// waiting, updated, created, merged, cycle, pickup, review or `merge_wait`
     #[arg(long, value_name = "VALUE")]
     sort: Option<String>,
     /// asc or desc
@@ -131,6 +131,11 @@ impl MoreFilters {
 
 impl PullRequestsArgs {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
+        if self.filters.waiting_on.as_deref() == Some("me") && self.from.is_database() {
+            let why = "--waiting-on is `me`, the login of a token: it needs --url and a token with \
+                       a login; in a database name the login itself";
+            return Err(CommandFailure::Usage(why.to_owned()));
+        }
         let query = ReadQuery::default()
             .with("state", self.state)
             .with("repo", self.repo)

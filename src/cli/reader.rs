@@ -42,15 +42,20 @@ pub(super) struct ReadFromArgs {
 }
 
 impl ReadFromArgs {
+    /// Returns whether a database is read, without a token.
+    pub(super) fn is_database(&self) -> bool {
+        self.url.is_none()
+    }
+
     pub(super) async fn open(self, sources: SettingSources) -> CommandResult<Reader> {
         let config = Config::new(&sources.with_flag(TALLYHOOK_TOKEN, self.token))?;
         let Some(url) = self.url else {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
-            return Ok(Reader::Store(StoreReads {
+            return Ok(Reader::Store(Box::new(StoreReads {
                 store,
                 rules: config.numbers,
                 show_people: config.show_people,
-            }));
+            })));
         };
         let url = server_address(&url)?;
         let token = config.token.ok_or_else(|| {
@@ -88,7 +93,7 @@ fn server_address(text: &str) -> CommandResult<Url> {
 
 /// A source of reads. Both kinds take the parameters of the API and answer with its types.
 pub(super) enum Reader {
-    Store(StoreReads),
+    Store(Box<StoreReads>),
     Server(ServerReads),
 }
 
@@ -175,8 +180,8 @@ impl Reader {
     }
 
     pub(super) async fn close(&self) {
-        if let Self::Store(StoreReads { store, .. }) = self {
-            store.close().await;
+        if let Self::Store(reads) = self {
+            reads.store.close().await;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, bail};
 use chrono::Utc;
 use clap::Args;
+use tallyhook_core::domain::apply::listed_commits;
 use tallyhook_core::domain::notification;
 use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
@@ -143,6 +144,7 @@ fn replacement(
         tracks: None,
     };
     BatchWrite {
+        commits: listed_commits(fetched, &pull_request).into_iter().collect(),
         mentions: vec![(key, patterns.named_by(&pull_request, &rules.bots))],
         pull_requests: vec![PullRequestRecord {
             numbers: numbers(&pull_request, Some(&fetched.repo.name), rules),

@@ -57,19 +57,20 @@ impl StatsArgs {
             .with("authors", Some(self.authors))
             .with("compare", self.compare)
             .with("by", self.by)
-            .with("clock", Some(self.clock))
+            .with("clock", Some(&self.clock))
             .with("zone", Some(self.zone.name));
+        let is_business = self.clock == "business";
         let reader = self.from.open(sources).await?;
         let cycle_time = reader.cycle_time(&query).await;
         reader.close().await;
         match self.json {
             true => output::json(&cycle_time?),
-            false => print(&cycle_time?, &self.zone.time_zone),
+            false => print(&cycle_time?, &self.zone.time_zone, is_business),
         }
     }
 }
 
-fn print(cycle_time: &CycleTime, zone: &TimeZone) -> CommandResult {
+fn print(cycle_time: &CycleTime, zone: &TimeZone, is_business: bool) -> CommandResult {
     let mut table = output::table([
         output::whole("merged from"),
         output::whole("n"),
@@ -106,7 +107,7 @@ fn print(cycle_time: &CycleTime, zone: &TimeZone) -> CommandResult {
         output::line("")?;
         print_comparison(compare)?;
     }
-    output::paragraph(&remarks(&cycle_time.all))
+    output::paragraph(&remarks(&cycle_time.all, is_business))
 }
 
 /// Returns the date that clocks of `zone` show.
@@ -223,9 +224,15 @@ fn row(start: String, summary: &Summary) -> [String; 11] {
     ]
 }
 
-fn remarks(all: &Summary) -> String {
-    let mut remarks =
-        vec!["Hours; p50 is the median; below 5 pull requests there is no p90.".to_owned()];
+fn remarks(all: &Summary, is_business: bool) -> String {
+    let hours = if is_business {
+        "Business hours"
+    } else {
+        "Hours"
+    };
+    let mut remarks = vec![format!(
+        "{hours}; p50 is the median; below 5 pull requests there is no p90."
+    )];
     if !all.excluded.is_empty() {
         let reasons = all.excluded.iter();
         let reasons: Vec<_> = reasons

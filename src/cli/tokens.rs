@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
-use tallyhook_core::text::check_name;
+use tallyhook_core::text::{check_name, read_login};
 use tallyhook_store::{AccessRole, DEFAULT_TEAM, Moment, Store};
 
 use super::confirmation::Confirmation;
@@ -40,7 +40,7 @@ pub(super) struct CreateTokenArgs {
     #[arg(long, value_name = "SPAN|DATE|never", default_value = "90d", value_parser = token_end)]
     expires: TokenEnd,
     /// The login on GitHub that `me` means to its holder
-    #[arg(long)]
+    #[arg(long, value_parser = login)]
     login: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -56,6 +56,12 @@ fn role(text: &str) -> Result<AccessRole, String> {
     roles
         .find(|role| role.as_str() == text)
         .ok_or_else(|| "expected viewer, member, admin or operator".to_owned())
+}
+
+fn login(text: &str) -> Result<String, String> {
+    read_login(text)
+        .map(str::to_owned)
+        .map_err(|why| format!("it {why}"))
 }
 
 fn token_end(text: &str) -> Result<TokenEnd, String> {

@@ -162,3 +162,26 @@ fn remarks(answer: &WaitingAnswer) -> Vec<String> {
     }
     remarks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waited_has_the_two_greatest_units() {
+        for (seconds, expected) in [
+            (-5, "0 min"),
+            (3_599, "59 min"),
+            (3_600, "1 h 0 min"),
+            (86_399, "23 h 59 min"),
+            (86_400, "1 d 0 h"),
+            (200_000, "2 d 7 h"),
+        ] {
+            let (since, now) = (
+                Timestamp::clamped(1_000),
+                Timestamp::clamped(1_000 + seconds),
+            );
+            assert_eq!(waited(since, now), expected);
+        }
+    }
+}

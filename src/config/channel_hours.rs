@@ -57,7 +57,7 @@ impl ChannelConfig {
     /// Looks up the calendars of the channel.
     ///
     /// # Errors
-    /// An unknown calendar, or a digest without one.
+    /// An unknown calendar, a digest without one, or one at a time when its hours are over.
     pub fn schedule(&self, calendars: &Calendars) -> Result<ChannelSchedule, ConfigError> {
         let wrong = |error: ConfigError| error.at(format_args!("channel `{}`", self.name));
         let named = |name: &String| {
@@ -90,9 +90,55 @@ impl ChannelConfig {
             ))
         })?;
         let second = i64::from(time.num_seconds_from_midnight());
+        if let Some(quiet) = quiet.as_ref().filter(|quiet| quiet.may_be_over(second)) {
+            return Err(wrong(ConfigError::new(format!(
+                "`digest` is {}, when the hours of its calendar `{}` are over on some weekday, and \
+                 would be held until the next: choose an earlier time",
+                time.format("%H:%M"),
+                quiet.name()
+            ))));
+        }
         Ok(ChannelSchedule {
             quiet,
             digest: Some(DailyDigest { calendar, second }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::sources;
+    use crate::config::Config;
+
+    #[test]
+    fn digest_is_within_the_hours_of_its_channel() {
+        let file = |calendar: &str, digest: &str| {
+            format!(
+                "default_calendar = 'office'\n\
+                 [calendars.office]\nzone = 'Europe/Berlin'\n\
+                 week = {{ mon = ['09:00-12:00', '13:00-17:00'], sat = ['09:00-14:00'] }}\n\
+                 [[channel]]\nname = 'ops'\nkind = 'slack'\nurl = 'https://a.example/b'\n\
+                 {calendar}digest = '{digest}'\n"
+            )
+        };
+        let own = "calendar = 'office'\n";
+        for (calendar, digest, is_taken) in [
+            // Before the hours, and between them, it waits for the next of the same day.
+            (own, "08:00", true),
+            (own, "12:30", true),
+            (own, "13:59", true),
+            (own, "14:00", false),
+            (own, "18:00", false),
+            // Without quiet hours it is never held.
+            ("", "18:00", true),
+        ] {
+            let error = Config::new(&sources(&[], &file(calendar, digest))).err();
+            assert_eq!(error.is_none(), is_taken, "{calendar} {digest}");
+            if let Some(error) = error {
+                let error = error.to_string();
+                let words = format!("channel `ops`: `digest` is {digest}, when the hours");
+                assert!(error.contains(&words) && !error.contains('\n'), "{error}");
+            }
+        }
     }
 }

@@ -62,6 +62,13 @@ fn days_off(text: &str, time_zone: &TimeZone) -> Result<DaysOff, ConfigError> {
             "an event cannot be read: it is cut off, or no iCalendar",
         ));
     }
+    // Some publishers mark their holidays so: nothing would be off, and nothing would show it.
+    if !events.is_empty() && events.iter().all(|event| is_free(event)) {
+        return Err(ConfigError::new(
+            "gives no day off: each of its events is TRANSPARENT or CANCELLED; remove \
+             TRANSP:TRANSPARENT from those that are days off",
+        ));
+    }
     let mut off = DaysOff::new();
     for event in events {
         let taken = add_event(event, time_zone, &mut off);
@@ -83,16 +90,21 @@ fn title(event: &Component<'_>) -> String {
     found.map_or_else(String::new, |property| one_line(property.val.as_str(), 60))
 }
 
+/// Returns whether an event takes no time of its day.
+fn is_free(event: &Component<'_>) -> bool {
+    let is = |name, value: &str| {
+        let property = event.find_prop(name);
+        property.is_some_and(|property| property.val.as_str().eq_ignore_ascii_case(value))
+    };
+    is("STATUS", "CANCELLED") || is("TRANSP", "TRANSPARENT")
+}
+
 fn add_event(
     event: &Component<'_>,
     time_zone: &TimeZone,
     off: &mut DaysOff,
 ) -> Result<(), ConfigError> {
-    let is = |name, value: &str| {
-        let property = event.find_prop(name);
-        property.is_some_and(|property| property.val.as_str().eq_ignore_ascii_case(value))
-    };
-    if is("STATUS", "CANCELLED") || is("TRANSP", "TRANSPARENT") {
+    if is_free(event) {
         return Ok(());
     }
     for name in ["RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"] {
@@ -332,11 +344,6 @@ mod tests {
                 &["2026-12-31 0-24", "2027-01-01 0-24"],
             ),
             (
-                "DTSTART;VALUE=DATE:20261225 | DTEND;VALUE=DATE:20261226 | STATUS:CANCELLED",
-                &[],
-            ),
-            ("DTSTART;VALUE=DATE:20261225 | TRANSP:TRANSPARENT", &[]),
-            (
                 "DTSTART;VALUE=DATE:20261225 | TRANSP:OPAQUE",
                 &["2026-12-25 0-24"],
             ),
@@ -374,6 +381,12 @@ mod tests {
         }
         let yearly = off("DTSTART;VALUE=DATE:19901003 | RRULE:FREQ=YEARLY;INTERVAL=1");
         assert_eq!(yearly.len(), 96);
+        let day = "DTSTART;VALUE=DATE:20261225";
+        for free in ["STATUS:CANCELLED", "TRANSP:TRANSPARENT"] {
+            let free = format!("DTSTART;VALUE=DATE:20261228 | {free}");
+            let off = read_text(&file(&[day, &free])).ok().unwrap();
+            assert_eq!(off.len(), 1, "{free}");
+        }
         // A long line is folded.
         let folded = "DTSTART;VALUE=DATE:2026\r\n 1225";
         assert_eq!(off(folded), ["2026-12-25 0-24"]);
@@ -414,6 +427,10 @@ mod tests {
             (
                 "DTSTART;VALUE=DATE:20261225 | RDATE:20271225",
                 "RDATE is not understood",
+            ),
+            (
+                "DTSTART;VALUE=DATE:20261225 | TRANSP:TRANSPARENT",
+                "gives no day off: each of its events is TRANSPARENT or CANCELLED",
             ),
             (
                 "DTSTART;TZID=Mars/Base:20261225T100000 | DURATION:PT1H",

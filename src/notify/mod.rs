@@ -128,7 +128,7 @@ pub enum Notification {
         because: String,
         /// The source that reported the change first.
         sync_source: SyncSource,
-        /// Since when these parties are waited for, on GitHub.
+        /// The time from which these parties are waited for, on GitHub.
         #[schema(value_type = String, format = "date-time")]
         timestamp: Timestamp,
         event_id: String,

@@ -313,7 +313,8 @@ async fn unchanged_answer_is_304_for_the_client_that_has_it() {
     let get = async |known: Option<&str>, accept: &str| {
         let request = server
             .http
-            .get(format!("{}/api/prs", server.url))
+            // An open pull request waits longer with each second.
+            .get(format!("{}/api/deliveries", server.url))
             .bearer_auth(TOKEN);
         let request = request.header(ACCEPT, accept);
         let request = match known {

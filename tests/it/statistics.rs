@@ -208,6 +208,8 @@ async fn comparison_stands_beside_the_range_before() {
         "metrics/compare?to=2026-03-16",
         "metrics/compare?from=2026-03-16&to=2026-03-09",
         "metrics/compare?from=30d&bucket=week",
+        // No calendar is configured.
+        "metrics/compare?from=30d&clock=business",
         "metrics/cycle-time?compare=previous",
         "metrics/cycle-time?compare=next",
         "metrics/cycle-time?by=author",
@@ -261,6 +263,20 @@ async fn one_duration_agrees_with_the_aggregates() {
                 "{of}"
             );
         }
+    }
+    // A list over more than 400 days of merges has no order.
+    for (query, is_sorted) in [
+        ("of=pickup", false),
+        ("of=pickup&from=2026-03-01&to=2026-04-01", true),
+        ("of=pickup&from=2020-03-01&to=2026-04-01", false),
+        ("of=coding&from=2026-03-01&to=2026-04-01", false),
+    ] {
+        let explained = ask(&server, &format!("metrics/explain?{query}")).await;
+        let rows = explained["rows"].as_str().unwrap();
+        assert_eq!(rows.contains("&sort="), is_sorted, "{rows}");
+        let (status, list) = server.get(&format!("{rows}&count=true&per_page=100")).await;
+        assert_eq!(status, 200, "{rows}: {list}");
+        assert_eq!(list["count"]["n"], explained["n"], "{rows}");
     }
     // 0.75 2 2 2.5 5 5 6 7 8 20 ...: the tenth of 19.
     let median = ask(&server, "metrics/explain").await;

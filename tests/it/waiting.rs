@@ -1,6 +1,8 @@
-//! What open pull requests wait for, through signed webhooks: totals, lists and one pull request.
+//! Waiting of open pull requests, through signed webhooks: totals, lists and one pull request.
 
-use chrono::{TimeDelta, Utc};
+use std::sync::LazyLock;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tallyhook_core::github::types::Timestamp;
@@ -9,8 +11,11 @@ use testkit::TestServer;
 
 const NAME: &str = "acme-corp/api-server";
 
+/// One moment for all of a story, so that its spans are whole hours.
+static NOW: LazyLock<DateTime<Utc>> = LazyLock::new(Utc::now);
+
 fn ago(hours: i64) -> Value {
-    json!(Timestamp::from(Utc::now() - TimeDelta::hours(hours)))
+    json!(Timestamp::from(*NOW - TimeDelta::hours(hours)))
 }
 
 fn user(id: i64, login: &str) -> Value {
@@ -83,6 +88,7 @@ impl Story {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make it for this")]
 fn review(id: i64, state: &str, at: i64, by: Value) -> Value {
     json!({"review": {"id": id, "user": by, "state": state, "submitted_at": ago(at),
         "commit_id": "h1", "body": "", "author_association": "MEMBER"}})

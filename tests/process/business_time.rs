@@ -88,7 +88,7 @@ async fn business_time_follows_the_settings_after_recompute() {
         "[calendars.NAME]",
         "tallyhook recompute",
     ];
-    run(&mut tallyhook(place.path(), &BUSINESS)).failed(1, &words);
+    run(&mut tallyhook(place.path(), &BUSINESS)).failed(2, &words);
 
     fs::write(place.path().join("t.toml"), CALENDARS).unwrap();
     let (state, found) = finding(&place).unwrap();
@@ -102,13 +102,13 @@ async fn business_time_follows_the_settings_after_recompute() {
     assert_eq!(state, "ok", "{found}");
     assert!(found.contains("berlin (Europe/Berlin)"), "{found}");
 
-    // From Monday 10:00 in Berlin to Tuesday 12:00; first reviewed on Tuesday at 05:00.
+    // From Tuesday 15:00 in Berlin to Wednesday 17:00; first reviewed on Wednesday at 10:00.
     let after = json_of(configured(&place, &PULL_REQUEST));
     assert_eq!(after["cycle_time_hours"], 26.0);
     assert_eq!(after["cycle_time_business_hours"], 11.0);
-    assert_eq!(after["review_time_business_hours"], 8.0);
+    assert_eq!(after["review_time_business_hours"], 4.0);
     let stages = json!({
-        "coding_hours": null, "pickup_hours": 8.0, "review_hours": 1.0, "merge_wait_hours": 2.0,
+        "coding_hours": null, "pickup_hours": 4.0, "review_hours": 5.0, "merge_wait_hours": 2.0,
         "redraft_hours": null, "closed_hours": null,
     });
     assert_eq!(after["stages_business"], stages);
@@ -128,7 +128,7 @@ async fn business_time_follows_the_settings_after_recompute() {
     let buckets = stats["buckets"].as_array().unwrap();
     let third = buckets
         .iter()
-        .find(|bucket| bucket["start"] == "2026-03-02T23:00:00Z")
+        .find(|bucket| bucket["start"] == "2026-03-03T23:00:00Z")
         .unwrap();
     assert!(third["n"].as_u64() > Some(0), "{third}");
     assert_eq!(stats["all"]["excluded"]["no_calendar"], Value::Null);
@@ -137,7 +137,7 @@ async fn business_time_follows_the_settings_after_recompute() {
         &["stats", "--zone=Europe/Berlin", "--bucket=day"],
     ))
     .ok();
-    assert!(shown.contains("2026-03-03"), "{shown}");
+    assert!(shown.contains("2026-03-04"), "{shown}");
 
     // Other hours are another calendar.
     let other = CALENDARS.replace("wed = [\"09:00-18:00\"]", "wed = [\"09:00-17:00\"]");

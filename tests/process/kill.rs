@@ -338,7 +338,7 @@ async fn delivery_that_kills_the_process_is_parked_alone_after_five_attempts() {
     let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     server.drained().await;
     let mut stored = deliveries(&server).await;
-    assert_eq!(stored.len(), 110);
+    assert_eq!(stored.len(), 149);
     let dead = stored.remove(&poison).unwrap();
     assert_eq!(
         (dead["state"].as_str(), dead["attempts"].as_u64()),

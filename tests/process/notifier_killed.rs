@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tallyhook::app::ServerOptions;
 use tallyhook::config::{
-    ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
+    ChannelConfig as Channel, ChannelFilter as Filter, ChannelHours, ChannelReceiver as Kind,
 };
 use tallyhook::notify::Notification;
 use tallyhook_core::github::types::RepoId;
@@ -225,6 +225,7 @@ async fn run_to_the_end(
         receiver: Kind::Webhook { secret: None },
         url: format!("{}/hook", receiver.url),
         filter: Filter::default(),
+        hours: ChannelHours::default(),
     }];
     config.webhook_secrets = tallyhook_core::github::signature::Secrets::single(process::SECRET);
     let mut server = TestServer::start_as(&config, place, ServerOptions::default()).await;

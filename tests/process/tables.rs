@@ -17,6 +17,7 @@ const COMMANDS: [&[&str]; 14] = [
     &["demo", "--once", "--listen", "127.0.0.1:0"],
     &["prs", "--limit", "100"],
     &["pr", "acme-corp/api-server#107"],
+    &["waiting"],
     &["stats"],
     &["stats", "--bucket", "day"],
     &[

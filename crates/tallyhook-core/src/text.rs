@@ -103,6 +103,33 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// The most characters of a login on GitHub.
+const MAX_LOGIN_LENGTH: usize = 39;
+
+/// Reads a login on GitHub, which may be written with its `@`; the error is the expected form.
+///
+/// # Errors
+/// If GitHub has no such logins.
+pub fn read_login(login: &str) -> Result<&str, &'static str> {
+    let login = login.trim();
+    let login = login.strip_prefix('@').unwrap_or(login);
+    // Those of organizations with managed users have an underscore before a short code.
+    let (name, code) = match login.split_once('_') {
+        Some((name, code)) => (name, Some(code)),
+        None => (login, None),
+    };
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric());
+    let is_login = login.len() <= MAX_LOGIN_LENGTH
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+        && !name.is_empty()
+        && !name.starts_with('-')
+        && code.is_none_or(is_word);
+    match is_login {
+        true => Ok(login),
+        false => Err("is no login on GitHub: expected letters, digits and dashes, at most 39"),
+    }
+}
+
 /// Returns whether a reader of a name sees `letter`, by itself or above the letter before it.
 fn is_visible(letter: char) -> bool {
     let is_blank = matches!(
@@ -127,6 +154,29 @@ fn is_visible(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_have_the_form_of_github() {
+        for (login, expected) in [
+            ("ines-acme", Some("ines-acme")),
+            ("@ines-acme", Some("ines-acme")),
+            (" Ines42 ", Some("Ines42")),
+            // GitHub has old ones that end in a dash.
+            ("ines-", Some("ines-")),
+            ("ines_acme", Some("ines_acme")),
+            ("", None),
+            ("@", None),
+            ("-ines", None),
+            ("_acme", None),
+            ("ines_", None),
+            ("ines acme", None),
+            ("github_team:backend", None),
+            ("ïnes", None),
+            ("a234567890123456789012345678901234567890", None),
+        ] {
+            assert_eq!(read_login(login).ok(), expected, "{login}");
+        }
+    }
 
     #[test]
     fn name_is_visible_and_has_1_to_100_characters() {

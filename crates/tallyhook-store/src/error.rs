@@ -40,6 +40,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Reports whether a stored value is none that this version knows.
+    pub fn is_unreadable(&self) -> bool {
+        let decode = |error: &sqlx::Error| {
+            matches!(
+                error,
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
+            )
+        };
+        matches!(self, Self::Database(error) if decode(error))
+    }
+
     /// Reports whether the database refused the values themselves, and would refuse them again.
     pub fn rejects_data(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {

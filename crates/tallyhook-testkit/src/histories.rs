@@ -461,9 +461,9 @@ impl Life {
             )),
             details: Some(PullRequestDetails {
                 author_association: Some(AuthorAssociation::Member),
-                auto_merge: self.auto_merge,
+                auto_merge: Some(self.auto_merge),
                 merge_commit_sha: self.merged_at.map(|at| format!("{at:040x}")),
-                assignees: self.assigned.iter().copied().map(account).collect(),
+                assignees: Some(self.assigned.iter().copied().map(account).collect()),
             }),
         };
         self.events.push(PullRequestEvent {

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{ApplyOutcome, PullRequest, Source};
 use tallyhook_core::domain::repository;
-use tallyhook_core::domain::timings::{PullRequestState, Stage, StageSegment, timings};
+use tallyhook_core::domain::timings::{
+    Flag, PullRequestState, Stage, StageSegment, segments, timings,
+};
 use tallyhook_core::event::{self, Event, PullRequestEvent};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
@@ -73,6 +75,7 @@ fn applies(mut pull_request: PullRequest, event: &PullRequestEvent) {
         "a repetition changes something"
     );
     stages_add_up(&pull_request);
+    segments_are_whole(&pull_request);
 }
 
 /// The stages of a merged pull request add up to the span from its start to its merge, to the
@@ -129,5 +132,48 @@ fn stages_add_up(pull_request: &PullRequest) {
         stages.total(),
         epoch(pull_request.merged_at) - start,
         "{stages:?}"
+    );
+}
+
+/// Each second of any pull request is in one segment, up to its end or to the time of reading.
+pub fn segments_are_whole(pull_request: &PullRequest) {
+    let Some(timings) = timings(pull_request, &Bots::default()) else {
+        return;
+    };
+    let now = Timestamp::clamped(4_000_000_000);
+    let segments = segments(pull_request, &Bots::default(), now);
+    if timings.cycle_time.is_some() {
+        assert_eq!(segments, timings.segments, "those of a merged one differ");
+    }
+    let seen = pull_request.conversation.as_ref();
+    let closed_at = seen.and_then(|seen| seen.value.closed_at);
+    let end = match timings.state {
+        PullRequestState::Open => {
+            let known = [
+                timings.ready_at,
+                timings.first_review_at,
+                pull_request.created_at,
+            ];
+            known.into_iter().flatten().chain([now]).max()
+        }
+        _ => pull_request.merged_at.or(closed_at),
+    };
+    let start = timings.first_commit_at.or(pull_request.created_at);
+    let (Some(start), Some(end)) = (start, end) else {
+        return;
+    };
+    let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
+        let is_misdated = timings.flags.contains(&Flag::ClockSkew)
+            || pull_request.created_at.is_some_and(|created| end < created);
+        assert!(
+            start >= end || is_misdated,
+            "no segment from {start} to {end}: {timings:?}"
+        );
+        return;
+    };
+    assert_eq!((first.from, last.to), (start, end), "{segments:?}");
+    assert!(
+        segments.windows(2).all(|two| two[0].to == two[1].from),
+        "segments overlap or leave a gap: {segments:?}"
     );
 }

@@ -51,7 +51,7 @@ FROM (
     SELECT *, md5(n::text) AS hash, created + life AS ended, life * 0.2 AS pickup, life * 0.5 AS review,
            author < 6 AS bot, 'Account-' || author || CASE WHEN author < 6 THEN '[bot]' ELSE '' END AS login,
            n % 20 > 2 AS merged, n % 9 > 0 AS reviewed,
-           state, CASE WHEN state = 'open' THEN created + life * 0.5 END AS since,
+           CASE WHEN state = 'open' THEN created + life * 0.5 END AS since,
            CASE WHEN state = 'open' THEN (ARRAY['author', 'reviewers', 'reviewers', 'reviewers', 'nobody', 'maintainers',
                'author', 'author', 'ci', 'merge_queue'])[n / 20 % 10 + 1] END AS waits,
            CASE WHEN state = 'open' THEN (ARRAY[1, 7, 7, 7, 9, 12, 12, 5, 11, 2])[n / 20 % 10 + 1] END AS rule

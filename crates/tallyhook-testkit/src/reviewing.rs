@@ -381,9 +381,9 @@ impl Story {
             requested: Some(self.lists()),
             details: Some(PullRequestDetails {
                 author_association: Some(self.association),
-                auto_merge: self.auto_merge,
+                auto_merge: Some(self.auto_merge),
                 merge_commit_sha: None,
-                assignees: self.assignees.clone(),
+                assignees: Some(self.assignees.clone()),
             }),
         };
         self.events.push(PullRequestEvent {

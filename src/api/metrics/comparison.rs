@@ -9,7 +9,7 @@ use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{AggregateFilter, Store};
 use utoipa::ToSchema;
 
-use super::{ApiState, QueryInput, RangeQuery};
+use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
 use crate::api::data_freshness::DataFreshness;
 use crate::api::error::{ApiError, ApiErrorBody};
 
@@ -43,17 +43,17 @@ pub struct TimeRange {
 /// length. `from` is required; `to` is now if it is left out.
 #[utoipa::path(
     tag = "metrics", operation_id = "compare", security(("token" = [])),
-    params(RangeQuery),
+    params(RangeQuery, ClockQuery),
     responses((status = 200, body = ComparedTime), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/compare")]
 pub(in crate::api) async fn compare(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
+    QueryInput(clock): QueryInput<ClockQuery>,
 ) -> Result<web::Json<ComparedTime>, ApiError> {
-    compared(&api.store, &range, DurationClock::Calendar)
-        .await
-        .map(web::Json)
+    let clock = clock.among(&api.rules.calendars)?;
+    compared(&api.store, &range, clock).await.map(web::Json)
 }
 
 /// Compares stored pull requests.

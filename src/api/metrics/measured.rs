@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use actix_web::{get, web};
+use chrono::Utc;
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tallyhook_core::domain::metrics::{
@@ -15,6 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{ApiState, QueryInput, RangeQuery};
 use crate::api::data_freshness::{DataFreshness, IncompleteRepository};
 use crate::api::error::{ApiError, ApiErrorBody};
+use crate::api::listing::is_sorted_range;
+use crate::times::TimePoint;
 
 /// The most points of one answer: more than a chart can show.
 const MAX_POINTS: u32 = 2000;
@@ -217,7 +220,7 @@ pub(in crate::api) struct ExplainedPercentile {
     /// The tracked repositories of which something is missing; at most 100.
     pub incomplete: Vec<IncompleteRepository>,
     /// The call that lists the pull requests of the range.
-    #[schema(example = "/api/prs?state=merged&counted=true&sort=pickup")]
+    #[schema(example = "/api/prs?state=merged&counted=true&stage=pickup")]
     pub rows: String,
 }
 
@@ -279,12 +282,13 @@ pub(in crate::api) async fn explain(
             to: filter.to,
         },
         incomplete: freshness.incomplete,
-        rows: list_of(&range, query.measure()),
+        rows: list_of(&range, query.measure(), Utc::now().into()),
     }))
 }
 
 /// Returns the call that lists the pull requests of a range by their duration.
-fn list_of(range: &RangeQuery, measure: DurationName) -> String {
+fn list_of(range: &RangeQuery, measure: DurationName, now: Timestamp) -> String {
+    let at = |time: Option<TimePoint>| time.map(|TimePoint(at)| at);
     let mut query = Serializer::new(String::new());
     query
         .append_pair("state", "merged")
@@ -303,14 +307,18 @@ fn list_of(range: &RangeQuery, measure: DurationName) -> String {
     {
         query.append_pair("authors", authors.into());
     }
-    // The list is sorted by those that have an order of their own.
-    let (parameter, name) = match measure {
-        DurationName::Cycle
-        | DurationName::Pickup
-        | DurationName::Review
-        | DurationName::MergeWait => ("sort", measure.as_str()),
-        _ => ("stage", measure.as_str()),
-    };
-    query.append_pair(parameter, name);
+    query.append_pair("stage", measure.as_str());
+    // A list over a longer range is refused with an order.
+    if has_order(measure) && is_sorted_range(at(range.from), at(range.to), now) {
+        query.append_pair("sort", measure.as_str());
+    }
     format!("/api/prs?{}", query.finish())
+}
+
+/// Returns whether lists can be sorted by a duration.
+const fn has_order(measure: DurationName) -> bool {
+    matches!(
+        measure,
+        DurationName::Cycle | DurationName::Pickup | DurationName::Review | DurationName::MergeWait
+    )
 }

@@ -59,9 +59,6 @@ impl RangeQuery {
 pub(super) struct MetricsQuery {
     /// Buckets by day, week (from Monday) or month; no buckets by default.
     bucket: Option<CalendarBucket>,
-    /// The clock of the durations: `calendar` (default), or `business` for the working hours of the
-    /// repositories' calendars.
-    clock: Option<DurationClock>,
     /// The IANA time zone in which buckets begin; UTC by default.
     #[param(value_type = Option<String>, example = "Europe/Berlin")]
     zone: Option<NamedZone>,
@@ -69,6 +66,28 @@ pub(super) struct MetricsQuery {
     by: Option<Breakdown>,
     /// `previous` adds `compare`: the range before, of the same length.
     compare: Option<ComparedRange>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ClockQuery {
+    /// The clock of the durations: `calendar` (default), or `business` for the working hours of the
+    /// repositories' calendars.
+    clock: Option<DurationClock>,
+}
+
+impl ClockQuery {
+    /// Returns the clock; that of business time is refused without a calendar.
+    pub(super) fn among(&self, calendars: &Calendars) -> Result<DurationClock, ApiError> {
+        let clock = self.clock.unwrap_or_default();
+        if clock == DurationClock::Business && calendars.is_empty() {
+            let message = "`clock` is business, and no calendar is configured: write a table \
+                           [calendars.NAME] and default_calendar into the configuration file, \
+                           then run `tallyhook recompute`";
+            return Err(ApiError::BadRequest(message.to_owned()));
+        }
+        Ok(clock)
+    }
 }
 
 /// A division of the range besides that by time.
@@ -111,16 +130,18 @@ pub struct BucketSummary {
 /// Cycle time, review time and stages of merged pull requests, by the time of the merge.
 #[utoipa::path(
     tag = "metrics", operation_id = "cycle_time", security(("token" = [])),
-    params(RangeQuery, MetricsQuery),
+    params(RangeQuery, ClockQuery, MetricsQuery),
     responses((status = 200, body = CycleTime), (status = 400, body = super::error::ApiErrorBody))
 )]
 #[get("/metrics/cycle-time")]
 pub(super) async fn cycle_time(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
+    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
-    aggregated(&api.store, &api.rules.calendars, &range, query)
+    let clock = clock.among(&api.rules.calendars)?;
+    aggregated(&api.store, &range, clock, query)
         .await
         .map(web::Json)
 }
@@ -128,17 +149,10 @@ pub(super) async fn cycle_time(
 /// Returns the aggregates of stored pull requests.
 pub(super) async fn aggregated(
     store: &Store,
-    calendars: &Calendars,
     range: &RangeQuery,
+    clock: DurationClock,
     query: MetricsQuery,
 ) -> Result<CycleTime, ApiError> {
-    let clock = query.clock.unwrap_or_default();
-    if clock == DurationClock::Business && calendars.is_empty() {
-        let message = "`clock` is business, and no calendar is configured: write a table \
-                       [calendars.NAME] and default_calendar into the configuration file, then \
-                       run `tallyhook recompute`";
-        return Err(ApiError::BadRequest(message.to_owned()));
-    }
     let filter = AggregateFilter {
         bucket: query.bucket,
         zone: query.zone.map(|zone| zone.time_zone),

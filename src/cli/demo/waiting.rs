@@ -1,7 +1,6 @@
 //! The demo's second table: what the open pull requests wait for, and for how long.
 
-use tallyhook_core::domain::waiting::WaitingFor;
-
+use super::super::waiting::{waited, words};
 use super::super::{CommandResult, output};
 use crate::api::{PullRequestItem, WaitingItem};
 
@@ -18,7 +17,8 @@ pub(super) fn print(rows: &[PullRequestItem]) -> CommandResult {
     let mut table = output::table([
         output::whole("PR"),
         output::text("title"),
-        output::text("waits for"),
+        output::whole("waits for"),
+        output::text("on"),
         output::whole("waited"),
         output::detail("because"),
     ]);
@@ -26,58 +26,24 @@ pub(super) fn print(rows: &[PullRequestItem]) -> CommandResult {
         table.add_row(vec![
             format!("#{}", row.number),
             row.title.clone().unwrap_or_default(),
-            waits_for(waiting),
-            span(waiting.as_of.epoch() - waiting.since.epoch()),
+            words(waiting.reason).to_owned(),
+            names(waiting),
+            waited(waiting.since, waiting.as_of),
             waiting.because.clone(),
         ]);
     }
     table.print("no open pull request")
 }
 
-/// Returns the names that are waited for, after the kind of party where that is not the reviewers.
-fn waits_for(waiting: &WaitingItem) -> String {
-    let kind = match waiting.on {
-        WaitingFor::Author => Some("author"),
-        WaitingFor::Reviewers => None,
-        WaitingFor::Ci => Some("checks"),
-        WaitingFor::MergeQueue => Some("the merge queue"),
-        WaitingFor::Maintainers => Some("a maintainer"),
-        WaitingFor::BasePr => Some("its base"),
-        WaitingFor::Nobody => Some("no one"),
-    };
+/// Returns the people and teams that are waited for.
+fn names(waiting: &WaitingItem) -> String {
     let names = waiting.who.iter().filter_map(|one| {
         let team = one.team.as_ref().map(|team| format!("team {team}"));
         one.login.clone().or(team)
     });
-    let parts: Vec<_> = kind.map(str::to_owned).into_iter().chain(names).collect();
-    parts.join(" ")
-}
-
-/// Returns a duration in its two greatest units.
-fn span(seconds: i64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours) {
-        (0, 0) => format!("{minutes} min"),
-        (0, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn span_has_the_two_greatest_units() {
-        for (seconds, expected) in [
-            (59, "0 min"),
-            (3_599, "59 min"),
-            (3_600, "1 h 0 min"),
-            (86_399, "23 h 59 min"),
-            (86_400, "1 d 0 h"),
-            (200_000, "2 d 7 h"),
-        ] {
-            assert_eq!(span(seconds), expected);
-        }
+    let names: Vec<_> = names.collect();
+    match names.is_empty() {
+        true => "-".to_owned(),
+        false => names.join(", "),
     }
 }

@@ -219,7 +219,7 @@ async fn state_of_a_merge_is_what_required_checks_and_github_say() {
                 (expected, conflicting)
             );
             let details = found.pull_request.details.unwrap();
-            assert_eq!(details.auto_merge, conflicting.is_some());
+            assert_eq!(details.auto_merge, Some(conflicting.is_some()));
             assert_eq!(
                 details.author_association,
                 Some(AuthorAssociation::Contributor)

@@ -3,12 +3,14 @@
 mod condition;
 mod facts;
 mod inbox;
+mod load;
 mod migrations;
 mod notifications;
 mod outbox;
 #[cfg(feature = "services")]
 mod postgres;
 mod reading;
+mod renumbering;
 mod retention;
 mod runs;
 mod syncing;

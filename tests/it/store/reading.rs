@@ -17,8 +17,8 @@ use tallyhook_core::domain::timings::{
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, BatchWrite, ListPlace, PullRequestFilter, PullRequestRecord, PullRequestRow,
-    StateFilter, Store, StoredPullRequest,
+    AggregateFilter, BatchWrite, DetailFilter, ListPlace, PullRequestFilter, PullRequestRecord,
+    PullRequestRow, StateFilter, Store, StoredPullRequest,
 };
 
 use jiff::tz::TimeZone;
@@ -33,6 +33,8 @@ on_every_database! {
     pages_are_complete_and_in_order_under_every_filter,
     pull_requests_are_filtered_by_state_author_and_range,
     all_keys_are_listed_in_pages,
+    lists_count_those_that_aggregates_count,
+    titles_are_found_regardless_of_ascii_case,
 }
 
 async fn pull_requests_are_filtered_by_state_author_and_range(database: Database) {
@@ -445,5 +447,62 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
             expected.map(|one| one.key).collect::<Vec<_>>(),
             "seed {seed}: {filter:?}"
         );
+    }
+}
+
+async fn lists_count_those_that_aggregates_count(database: Database) {
+    let store = open(&database).await;
+    let seed = rand::random();
+    let mut random = SmallRng::seed_from_u64(seed);
+    write_generated(&store, &mut random, 400).await;
+    // A duration that cannot be leaves one out, in both.
+    database
+        .execute("UPDATE pull_requests SET coding_s = -1 WHERE number = 7")
+        .await;
+    for repo in [None, Some(RepoId(1))] {
+        let counted = PullRequestFilter {
+            repo,
+            details: DetailFilter {
+                counted: true,
+                ..DetailFilter::default()
+            },
+            ..PullRequestFilter::default()
+        };
+        let listed = store.pull_requests(&counted, 400).await.unwrap();
+        // A flag alone can be about a commit that is dated after the merge.
+        let skewed = |row: &PullRequestRow| row.flags == [Flag::ClockSkew.as_str()];
+        assert!(repo.is_some() || listed.iter().any(skewed), "seed {seed}");
+        let filter = AggregateFilter {
+            repo,
+            ..AggregateFilter::default()
+        };
+        let aggregates = store.aggregates(&filter).await.unwrap();
+        assert_eq!(listed.len(), aggregates.all.counted, "seed {seed}");
+    }
+}
+
+async fn titles_are_found_regardless_of_ascii_case(database: Database) {
+    let store = open(&database).await;
+    write(&store, &WHOLE_LIFE).await;
+    database
+        .execute("UPDATE pull_requests SET title = 'Größere Änderung', head_ref = 'Über'")
+        .await;
+    for (text, found) in [
+        ("Änderung", 1),
+        ("ÄNDERUNG", 1),
+        ("änderung", 0),
+        ("grö", 1),
+        ("ÜBER", 1),
+        ("über", 0),
+    ] {
+        let filter = PullRequestFilter {
+            details: DetailFilter {
+                text: Some(text.to_owned()),
+                ..DetailFilter::default()
+            },
+            ..PullRequestFilter::default()
+        };
+        let listed = store.pull_requests(&filter, 9).await.unwrap();
+        assert_eq!(listed.len(), found, "{text}");
     }
 }

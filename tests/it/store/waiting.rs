@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tallyhook_core::domain::waiting::{
     PairEnd, Party, ReviewPair, Turn, TurnStep, Turns, Waiter, Waiting, WaitingFor,
 };
-use tallyhook_core::github::types::{AccountId, Timestamp};
+use tallyhook_core::github::types::{AccountId, PrNumber, Timestamp};
 use tallyhook_store::{
     BatchWrite, PartyName, PullRequestFilter, Store, WaitingFilter, WaitingTotals,
 };
@@ -19,6 +19,7 @@ on_every_database! {
     waiting_parties_are_written_where_they_changed,
     turns_are_stored_up_to_the_one_that_lasts,
     totals_and_lists_know_teams_and_people,
+    a_pull_request_that_is_held_up_waits_for_no_party,
 }
 
 fn at(epoch: i64) -> Timestamp {
@@ -122,7 +123,7 @@ async fn waiting_parties_are_written_where_they_changed(database: Database) {
     assert_eq!(count("name = 'backend'").await, [1, 1]);
     assert_eq!(count("true").await, [1, 1]);
 
-    // What replaces the facts replaces these rows, too, although they are the same.
+    // A replacement of the facts writes these rows again, although they are the same.
     database.execute(mark).await;
     let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let mut replacement = recording(known, BTreeSet::new());
@@ -182,7 +183,7 @@ async fn totals_and_lists_know_teams_and_people(database: Database) {
         (true, "Backend".to_owned(), at(40)),
         (false, "Ines".to_owned(), at(30)),
     );
-    assert_eq!(found(teams), [backend.clone()]);
+    assert_eq!(found(teams), std::slice::from_ref(&backend));
     assert_eq!(found(totals(None, true).await), [ines, backend]);
     assert_eq!(totals(Some("BACKEND"), false).await.groups.len(), 1);
     assert_eq!(totals(Some("frontend"), false).await.groups.len(), 0);
@@ -203,4 +204,46 @@ async fn totals_and_lists_know_teams_and_people(database: Database) {
     write_turns(&store, &Turns::default()).await;
     let totals = totals(None, true).await;
     assert_eq!((totals.groups.len(), totals.unknown), (0, 1));
+}
+
+async fn a_pull_request_that_is_held_up_waits_for_no_party(database: Database) {
+    let store = open(&database).await;
+    let mut base = write(&store, &WHOLE_LIFE[..1]).await;
+    (base.version, base.pull_request.key.number) = (0, PrNumber(4));
+    let base = recording(base, BTreeSet::new());
+    store.record(&base, now()).await.unwrap().unwrap();
+    let team = Party::Team {
+        id: Some(71),
+        slug: "backend".to_owned(),
+    };
+    write_turns(&store, &waits_for(&[(team, 30)])).await;
+    database
+        .execute(
+            "UPDATE pull_requests SET waiting_rule = 11, base_ref = 'below' WHERE number = 3; \
+             UPDATE pull_requests SET head_ref = 'below', head_repo_id = repo_id, \
+             waiting_since = NULL WHERE number = 4; \
+             DELETE FROM waiting_parties WHERE number = 4",
+        )
+        .await;
+    let on_team = PullRequestFilter {
+        waiting_on: Some(PartyName::Team("backend".to_owned())),
+        ..PullRequestFilter::default()
+    };
+    let of_team = WaitingFilter {
+        github_team: Some("backend".to_owned()),
+        ..WaitingFilter::default()
+    };
+    let seen = async || {
+        let listed = store.pull_requests(&on_team, 9).await.unwrap();
+        let totals = store.waiting_totals(&of_team, at(40)).await.unwrap();
+        [listed.len(), totals.groups.len(), totals.parties.len()]
+    };
+    assert_eq!(seen().await, [0, 0, 0]);
+    let all = WaitingFilter::default();
+    let groups = store.waiting_totals(&all, at(40)).await.unwrap().groups;
+    assert_eq!(groups[0].on, WaitingFor::BasePr);
+    // Another branch is no longer in its way.
+    let moved = "UPDATE pull_requests SET head_ref = 'elsewhere' WHERE number = 4";
+    database.execute(moved).await;
+    assert_eq!(seen().await, [1, 1, 1]);
 }

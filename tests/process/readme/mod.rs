@@ -492,9 +492,13 @@ fn named_settings_exist() {
             }
         }
         for block in page.blocks("toml") {
-            for (key, _) in block.lines().filter_map(|line| line.split_once(" = ")) {
-                let is_known =
-                    known.contains(key.to_uppercase().as_str()) || CHANNEL_KEYS.contains(&key);
+            // The keys below other tables are names, and the parts of calendars.
+            let is_table = |line: &&str| line.starts_with('[') && !line.starts_with("[[");
+            let settings = block.lines().take_while(|line| !is_table(line));
+            for (key, _) in settings.filter_map(|line| line.split_once(" = ")) {
+                let is_known = known.contains(key.to_uppercase().as_str())
+                    || CHANNEL_KEYS.contains(&key)
+                    || key == "default_calendar";
                 assert!(is_known, "{}: {key} is no key of the file", page.name());
             }
         }

@@ -251,7 +251,7 @@ fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -
 }
 
 /// Returns the fetched commits, unless a later fetch of them is known.
-fn listed_commits(fetched: &FetchedPullRequest, known: &PullRequest) -> Option<ListedCommits> {
+pub fn listed_commits(fetched: &FetchedPullRequest, known: &PullRequest) -> Option<ListedCommits> {
     let at = fetched.pull_request.updated_at;
     let is_newest = known.commits.as_ref().is_some_and(|dates| dates.at == at);
     (is_newest && !fetched.commit_list.is_empty()).then(|| ListedCommits {

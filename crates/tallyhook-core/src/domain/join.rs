@@ -183,9 +183,16 @@ impl Join for RequestedReviewers {
 impl Join for PullRequestDetails {
     fn join(&mut self, other: Self) -> bool {
         take_greater(&mut self.author_association, other.author_association)
-            | take_true(&mut self.auto_merge, other.auto_merge)
+            | take_greater(&mut self.auto_merge, other.auto_merge)
             | take_greater(&mut self.merge_commit_sha, other.merge_commit_sha)
-            | join_accounts(&mut self.assignees, other.assignees)
+            | match (&mut self.assignees, other.assignees) {
+                (Some(known), Some(other)) => join_accounts(known, other),
+                (known @ None, other @ Some(_)) => {
+                    *known = other;
+                    true
+                }
+                (_, None) => false,
+            }
     }
 }
 

@@ -286,6 +286,11 @@ impl PullRequest {
     ) -> ApplyOutcome {
         let stale = snapshot.is_some_and(|snapshot| self.is_newer_than(snapshot));
         let changed = take_greater(&mut self.source, Some(source)) | merge_facts(self);
+        if self.timeline.extends_segments() != self.observed.extends_segments() {
+            // Segments have entries of both, and are deleted for the sake of one.
+            self.timeline.leave_segments();
+            self.observed.leave_segments();
+        }
         match (changed, stale) {
             (false, _) => ApplyOutcome::Unchanged,
             (true, true) => ApplyOutcome::Stale,
@@ -313,11 +318,6 @@ impl PullRequest {
         self.whole_until = Some(at);
         self.timeline.cover_until(at);
         self.observed.retain(|seen| *seen > at);
-        if !self.extends_segments() {
-            // Segments have entries of both.
-            self.timeline.leave_segments();
-            self.observed.leave_segments();
-        }
         self.conversation.take_if(|known| known.at == at);
         self.branches.take_if(|known| known.at == at);
         self.diff.take_if(|known| known.at == at);

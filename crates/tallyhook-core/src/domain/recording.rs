@@ -29,7 +29,7 @@ pub struct StoredPullRequest {
 impl StoredPullRequest {
     /// The most recent timeline entries and observations that are stored in the row; more become a
     /// segment.
-    const MOST_RECENT: usize = 128;
+    pub const MOST_RECENT: usize = 128;
 
     /// Returns the state of one without a row.
     pub fn unknown(key: PrKey) -> Self {
@@ -47,8 +47,8 @@ impl StoredPullRequest {
         self.pull_request.recent_len() > Self::MOST_RECENT
     }
 
-    /// Returns whether the next write deletes the segments that are stored: GitHub's timeline took
-    /// the place of facts that they have.
+    /// Returns whether the next write deletes the segments that are stored: others took the place of
+    /// facts that they have.
     pub fn replaces_segments(&self) -> bool {
         self.version > 0 && !self.pull_request.extends_segments()
     }

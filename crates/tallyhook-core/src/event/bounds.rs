@@ -144,7 +144,7 @@ fn cut_snapshot(snapshot: &mut PullRequestSnapshot) {
     }
     if let Some(details) = &mut snapshot.details {
         cut_all([&mut details.merge_commit_sha], SHA);
-        cut_accounts(&mut details.assignees);
+        details.assignees.iter_mut().for_each(cut_accounts);
     }
     if is_cut {
         conversation.marks.insert(SnapshotMark::Truncated);

@@ -1,5 +1,7 @@
 //! Conversion of the commits of GitHub's answers.
 
+use std::collections::BTreeSet;
+
 use super::fetched::{account, whole};
 use super::{CommitDates, FIRST_COMMIT_EVER, Fact, FactKind, FetchedCommit};
 use crate::github::graphql::{GitActor, GraphqlCommit, PullRequestCommit};
@@ -11,7 +13,8 @@ const NO_REPLY: &str = "@users.noreply.github.com";
 /// The most commits that are listed, the newest. GitHub lists no more on the pages of its REST API.
 pub(super) const LISTED: usize = 250;
 
-/// Returns the commits of a list; `None` if GitHub left out one, which may have been the first.
+/// Returns the commits of a list, each once: a forced push between two pages moves some of them.
+/// `None` if GitHub left out one, which may have been the first.
 pub(super) fn listed(nodes: Option<Vec<Option<PullRequestCommit>>>) -> Option<Vec<FetchedCommit>> {
     let commits = whole(nodes).ok()?.into_iter();
     let commits = commits.map(|PullRequestCommit { commit }| FetchedCommit {
@@ -21,6 +24,8 @@ pub(super) fn listed(nodes: Option<Vec<Option<PullRequestCommit>>>) -> Option<Ve
         co_authors: commit.message.as_deref().map_or_else(Vec::new, co_authors),
         sha: commit.oid,
     });
+    let mut seen = BTreeSet::new();
+    let commits = commits.filter(|commit| seen.insert(commit.sha.clone()));
     Some(commits.collect())
 }
 
@@ -139,6 +144,20 @@ mod tests {
                 .map(|account| (account.id.0, account.login.as_str(), account.kind));
             assert_eq!(found, expected, "{address}");
         }
+    }
+
+    #[test]
+    fn commit_on_two_pages_is_listed_once() {
+        let commit = |oid: &str| {
+            let commit = serde_json::json!({"commit": {
+                "oid": oid, "committedDate": "2026-03-02T10:00:00Z"
+            }});
+            Some(serde_json::from_value(commit).unwrap())
+        };
+        let nodes = ["b", "a", "b"].map(commit).into();
+        let listed = listed(Some(nodes)).unwrap();
+        let shas: Vec<_> = listed.iter().map(|commit| commit.sha.as_str()).collect();
+        assert_eq!(shas, ["b", "a"]);
     }
 
     #[test]

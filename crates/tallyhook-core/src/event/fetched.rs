@@ -68,8 +68,12 @@ pub fn fetched(
     }
     let created_at = snapshot.created_at;
     let mut timeline: Vec<Fact> = items.into_iter().filter_map(fact).collect();
-    // What was committed before was never pushed to the pull request.
-    timeline.retain(|fact| fact.kind != FactKind::Committed || fact.at > created_at);
+    // A commit from before the creation was never pushed to the pull request. One that is dated
+    // after the last update has its date from a clock that is wrong.
+    timeline.retain(|fact| {
+        let is_pushed = fact.at > created_at && fact.at <= snapshot.updated_at;
+        fact.kind != FactKind::Committed || is_pushed
+    });
     timeline.extend(opening(&snapshot, &timeline, truncated));
     timeline.sort_unstable();
     snapshots.sort_unstable_by_key(|review| (review.id, review.state));
@@ -171,17 +175,17 @@ fn requested(pull_request: &GraphqlPullRequest) -> Option<RequestedReviewers> {
 }
 
 fn details(pull_request: &GraphqlPullRequest) -> PullRequestDetails {
-    let assignees = pull_request.assignees.as_ref();
-    let assignees = assignees.and_then(|assignees| assignees.nodes.as_ref());
-    let assignees = assignees.into_iter().flatten().flatten();
+    let assignees = pull_request.assignees.clone();
+    let assignees = assignees.and_then(|assignees| whole(assignees.nodes).ok());
     let merge_commit = pull_request.merge_commit.as_ref();
     PullRequestDetails {
         author_association: pull_request.author_association,
-        auto_merge: pull_request.auto_merge_request.is_some(),
+        auto_merge: pull_request.auto_merge_request.map(|on| on.is_some()),
         merge_commit_sha: merge_commit
             .filter(|_| pull_request.merged_at.is_some())
             .map(|commit| commit.oid.clone()),
-        assignees: by_id(assignees.map(|assignee| account(Some(assignee)))),
+        assignees: assignees
+            .map(|assignees| by_id(assignees.iter().map(|assignee| account(Some(assignee))))),
     }
 }
 
@@ -417,4 +421,65 @@ fn opening(snapshot: &PullRequestSnapshot, timeline: &[Fact], truncated: bool) -
         detail: draft.then(|| "draft".to_owned()),
         actor: Some(snapshot.author.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn answer(change: impl Fn(&mut Value)) -> FetchedPullRequest {
+        let repository = json!({"databaseId": 7, "nameWithOwner": "acme/api", "isPrivate": true});
+        let empty = json!({"pageInfo": {"hasNextPage": false}, "nodes": []});
+        let mut pull_request = json!({
+            "number": 5, "state": "OPEN", "title": "t", "body": "", "url": "u",
+            "createdAt": "2026-03-02T10:00:00Z", "updatedAt": "2026-03-02T12:00:00Z",
+            "additions": 1, "deletions": 1, "changedFiles": 1, "baseRefName": "main",
+            "headRefName": "topic", "headRefOid": "a", "reviews": empty, "commits": empty,
+            "timelineItems": empty,
+        });
+        change(&mut pull_request);
+        let repository = serde_json::from_value(repository).unwrap();
+        let pull_request = serde_json::from_value(pull_request).unwrap();
+        let asked_at = Timestamp::parse("2026-03-02T12:30:00Z").unwrap();
+        fetched(&repository, pull_request, false, false, asked_at).unwrap()
+    }
+
+    #[test]
+    fn parts_that_github_did_not_show_are_unknown() {
+        let details = answer(|_| ()).pull_request.details.unwrap();
+        assert_eq!((details.auto_merge, details.assignees), (None, None));
+        let actor = json!({"__typename": "User", "login": "ana", "databaseId": 1});
+        for (request, nodes, on, count) in [
+            (json!(null), json!([]), false, Some(0)),
+            (json!({"enabledAt": "x"}), json!([actor]), true, Some(1)),
+            (json!(null), json!([actor, null]), false, None),
+        ] {
+            let found = answer(|pull_request| {
+                pull_request["autoMergeRequest"] = request.clone();
+                pull_request["assignees"] = json!({"nodes": nodes});
+            });
+            let details = found.pull_request.details.unwrap();
+            assert_eq!(details.auto_merge, Some(on));
+            assert_eq!(details.assignees.map(|assignees| assignees.len()), count);
+        }
+    }
+
+    #[test]
+    fn commit_counts_if_it_is_dated_between_creation_and_last_update() {
+        let found = answer(|pull_request| {
+            let times = ["10:00:00", "10:00:01", "12:00:00", "12:00:01"];
+            let commits = times.map(|time| {
+                json!({"__typename": "PullRequestCommit", "commit": {
+                    "oid": time, "committedDate": format!("2026-03-02T{time}Z")
+                }})
+            });
+            pull_request["timelineItems"]["nodes"] = json!(commits);
+        });
+        let facts = found.timeline.into_iter();
+        let commits = facts.filter(|fact| fact.kind == FactKind::Committed);
+        let commits: Vec<_> = commits.filter_map(|fact| fact.detail).collect();
+        assert_eq!(commits, ["10:00:01", "12:00:00"]);
+    }
 }

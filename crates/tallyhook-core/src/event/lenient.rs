@@ -36,6 +36,9 @@ const REQUIRED: &[&str] = &[
     "updated_at",
 ];
 
+/// The lists that say something only as a whole: who is missing in one is not asked.
+const WHOLE_LISTS: &[&str] = &["assignees", "requested_reviewers", "requested_teams"];
+
 /// A part of a payload that could not be read. The rest counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadPart {
@@ -66,7 +69,9 @@ pub(super) fn read(json: &str, error: &serde_json::Error) -> Result<Payload, Str
         let path = steps(error.path());
         let text = error.inner().to_string();
         let is_decoration = |step: &String| !REQUIRED.contains(&step.as_str());
-        let is_removed = match path.iter().rposition(is_decoration) {
+        let is_whole_list = |step: &String| WHOLE_LISTS.contains(&step.as_str());
+        let part = path.iter().position(is_whole_list);
+        let is_removed = match part.or_else(|| path.iter().rposition(is_decoration)) {
             Some(last) if unread.len() < MOST_PARTS => {
                 unread.push(UnreadPart {
                     path: keys(&path[..=last]).join("."),

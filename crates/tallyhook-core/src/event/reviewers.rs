@@ -34,7 +34,8 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// Returns the kind of an account, whatever else GitHub names it: all accounts share one id space.
+    /// Returns the kind of an account. One of an unknown type is a user: all accounts share one id
+    /// space.
     pub fn of(account: &Account) -> Self {
         match account.kind {
             AccountKind::Bot => Self::Bot,
@@ -139,15 +140,15 @@ impl AuthorAssociation {
 pub struct PullRequestDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author_association: Option<AuthorAssociation>,
-    /// GitHub merges it as soon as its conditions hold.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub auto_merge: bool,
+    /// GitHub merges it as soon as its conditions hold; null where GitHub does not show that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_merge: Option<bool>,
     /// The commit of the merge; null until it is merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_commit_sha: Option<String>,
-    /// By id.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub assignees: Vec<Account>,
+    /// By id; null where GitHub does not show all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignees: Option<Vec<Account>>,
 }
 
 /// GitHub's decision on the reviews of a pull request, by the rules of its base branch. A later

@@ -24,12 +24,14 @@ pub(super) fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequest
         .author_association
         .map(|association| PullRequestDetails {
             author_association: Some(association),
-            auto_merge: pull_request.auto_merge.is_some(),
+            auto_merge: Some(pull_request.auto_merge.is_some()),
             // Before the merge it is that of a test, which changes without an update.
             merge_commit_sha: pull_request
                 .merge_commit_sha
                 .filter(|_| pull_request.merged_at.is_some()),
-            assignees: by_id(pull_request.assignees.into_iter().map(Account::from)),
+            assignees: pull_request
+                .assignees
+                .map(|assignees| by_id(assignees.into_iter().map(Account::from))),
         });
     PullRequestSnapshot {
         updated_at: pull_request.updated_at,
@@ -90,19 +92,20 @@ pub(super) fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequest
     })
 }
 
-/// Returns the requested reviewers of a payload that has both lists.
+/// Returns the requested reviewers of a payload that has both lists, and identifies each team.
 fn requested(
     accounts: Option<Vec<payload::UserPayload>>,
     teams: Option<Vec<payload::TeamPayload>>,
 ) -> Option<RequestedReviewers> {
     let (accounts, teams) = accounts.zip(teams)?;
-    let teams = teams.into_iter().filter_map(|team| {
+    let teams = teams.into_iter().map(|team| {
         let slug = team.slug.or(team.name)?;
         Some(Team { id: team.id?, slug })
     });
+    let teams: Option<Vec<_>> = teams.collect();
     Some(RequestedReviewers::new(
         accounts.into_iter().map(Account::from),
-        teams,
+        teams?,
     ))
 }
 

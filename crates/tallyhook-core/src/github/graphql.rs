@@ -389,7 +389,9 @@ pub struct GraphqlPullRequest {
     /// `None` is no decision, or not requested, or a decision that is not known here.
     #[serde(default, deserialize_with = "any_decision")]
     pub review_decision: Option<ReviewDecision>,
-    pub auto_merge_request: Option<IgnoredAny>,
+    /// `None` if it is not requested; null while auto-merge is off.
+    #[serde(default, deserialize_with = "present")]
+    pub auto_merge_request: Option<Option<IgnoredAny>>,
     pub assignees: Option<GraphqlList<GraphqlActor>>,
     pub review_requests: Option<GraphqlList<ReviewRequest>>,
     /// Null without a check, if GitHub withholds it, and if it is not requested.
@@ -426,6 +428,13 @@ pub struct CheckContext {
     pub completed_at: Option<Timestamp>,
     pub state: Option<String>,
     pub created_at: Option<Timestamp>,
+}
+
+/// Reads a field that is there, be it null.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 fn any_decision<'de, D: Deserializer<'de>>(

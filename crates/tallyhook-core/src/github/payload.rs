@@ -114,8 +114,7 @@ pub(crate) struct PullRequestPayload {
     pub(crate) auto_merge: Option<IgnoredAny>,
     /// Of a test merge until it is merged.
     pub(crate) merge_commit_sha: Option<String>,
-    #[serde(default, deserialize_with = "null_as_empty")]
-    pub(crate) assignees: Vec<UserPayload>,
+    pub(crate) assignees: Option<Vec<UserPayload>>,
 }
 
 /// The state of a pull request or issue.

@@ -165,6 +165,7 @@ proptest! {
         let mut aggregation = Aggregation::new(AuthorFilter::Human, None);
         for durations in all.iter().copied() {
             aggregation.add(&MergedPullRequest {
+                has_calendar: true,
                 merged_at: Timestamp::clamped(1_772_445_600),
                 author_is_bot: false,
                 origin: None,

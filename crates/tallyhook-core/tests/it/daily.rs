@@ -9,6 +9,7 @@ use tallyhook_core::github::types::Timestamp;
 
 const NINE: i64 = 9 * 3600;
 
+#[expect(clippy::disallowed_methods, reason = "the test has no settings")]
 fn zone() -> TimeZone {
     TimeZone::get("Europe/Berlin").unwrap()
 }

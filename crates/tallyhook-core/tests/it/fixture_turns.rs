@@ -99,6 +99,7 @@ fn as_expected(expected: &Value) -> Value {
 }
 
 /// Asserts the turns of every fixture that states them.
+#[expect(clippy::disallowed_methods, reason = "the expected turns are files")]
 fn assert_turns(known: &BTreeMap<PrKey, PullRequest>) {
     let mut checked = 0;
     for path in testkit::fixture_files("expected.json") {

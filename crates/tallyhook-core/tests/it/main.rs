@@ -11,6 +11,7 @@ mod notification;
 mod order;
 mod origin;
 mod reviewers;
+mod segments;
 mod statistics;
 mod waiting;
 mod waiting_change;

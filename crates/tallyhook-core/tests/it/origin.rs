@@ -140,7 +140,7 @@ fn first_rule_that_holds_decides_and_names_never_do() {
         let found = origin(&opened(&author, branch, in_fork, label));
         let answer = found.origin.zip(found.certainty);
         assert_eq!(answer, expected, "{login} {branch} {in_fork} {label}");
-        // Who pushed the branch asked the agent to.
+        // The author of the branch asked the agent for it.
         let asked = (answer == by_branch).then_some(author);
         assert_eq!(found.opened_by, asked, "{login} {branch}");
     }
@@ -254,7 +254,7 @@ fn agent_works_for_the_one_person_that_is_assigned() {
         pull_request.details = Some(Dated {
             at,
             value: PullRequestDetails {
-                assignees: assignees.iter().map(|one| (*one).clone()).collect(),
+                assignees: Some(assignees.iter().map(|one| (*one).clone()).collect()),
                 ..PullRequestDetails::default()
             },
         });

@@ -148,8 +148,9 @@ fn payloads_with_a_pull_request_show_its_reviewers_and_rights() {
             details.author_association,
             Some(AuthorAssociation::Contributor)
         );
-        assert!(details.auto_merge && !details.author_association.unwrap().may_write());
-        assert_eq!(details.assignees[0].login, "dora");
+        assert_eq!(details.auto_merge, Some(true));
+        assert!(!details.author_association.unwrap().may_write());
+        assert_eq!(details.assignees.unwrap()[0].login, "dora");
         assert_eq!(
             details.merge_commit_sha, None,
             "{name}: a test merge is none"
@@ -206,6 +207,31 @@ fn missing_lists_are_unknown_and_an_unknown_right_is_none() {
         .details;
     let association = details.unwrap().author_association.unwrap();
     assert!(!association.may_write(), "{association:?}");
+}
+
+/// An account or team that cannot be read is one that would be missing.
+#[test]
+fn list_with_an_unreadable_item_is_unknown() {
+    let by = Account::user(1, "ana");
+    let mut pr = pull_request();
+    pr.requested_reviewers = vec![Account::user(4, "ben")];
+    pr.assignees = vec![Account::user(6, "dora")];
+    let payload = pull_request_event(&pr, "edited", &by, json!({}));
+    for list in ["requested_reviewers", "requested_teams", "assignees"] {
+        for odd in [json!(null), json!({"id": "four", "login": "ben"}), json!(7)] {
+            let mut payload = payload.clone();
+            let items = payload["pull_request"][list].as_array_mut().unwrap();
+            items.extend(std::iter::repeat_n(odd, 40));
+            let snapshot = decode("pull_request", &payload).pull_request.unwrap();
+            let details = snapshot.details.unwrap();
+            assert_eq!(snapshot.requested.is_none(), list != "assignees", "{list}");
+            assert_eq!(details.assignees.is_none(), list == "assignees", "{list}");
+        }
+    }
+    let mut payload = payload;
+    payload["pull_request"]["requested_teams"] = json!([{"id": null, "slug": "backend"}]);
+    let snapshot = decode("pull_request", &payload).pull_request.unwrap();
+    assert_eq!(snapshot.requested, None);
 }
 
 #[test]

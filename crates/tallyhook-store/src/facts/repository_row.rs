@@ -1,4 +1,4 @@
-//! What a batch shows of a repository as a row.
+//! The observations of repositories as rows.
 
 use std::collections::BTreeMap;
 

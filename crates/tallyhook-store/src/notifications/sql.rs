@@ -196,19 +196,27 @@ impl Store {
         event: EventId,
         now: Moment,
     ) -> Result<bool> {
+        // Each state and kind has a partial index, which no list of them uses.
         let update = statement(
             "UPDATE notifications AS earlier SET state = 'superseded', finished_at = $3 \
              WHERE event_id = $1 AND channel = $2 AND state = 'pending' AND (EXISTS (\
                  SELECT 1 FROM notifications later WHERE later.event_id > $1 \
-                 AND later.channel = $2 AND later.subject = earlier.subject AND (\
-                     later.state = 'sent' \
-                     OR later.state = 'pending' AND earlier.held_until IS NOT NULL)) \
+                 AND later.channel = $2 AND later.subject = earlier.subject \
+                 AND later.state = 'sent') \
+             OR earlier.held_until IS NOT NULL AND EXISTS (\
+                 SELECT 1 FROM notifications later WHERE later.event_id > $1 \
+                 AND later.channel = $2 AND later.subject = earlier.subject \
+                 AND later.state = 'pending') \
              OR EXISTS (\
-                 SELECT 1 FROM outbox waited JOIN outbox later \
-                 ON later.repo_id = waited.repo_id AND later.number = waited.number \
-                 AND later.id > waited.id \
-                 WHERE waited.id = $1 AND waited.kind = 'waiting_change' \
-                 AND later.kind IN ('waiting_change', 'pr_status_change')))",
+                 SELECT 1 FROM outbox waited \
+                 WHERE waited.id = $1 AND waited.kind = 'waiting_change' AND (EXISTS (\
+                     SELECT 1 FROM outbox later WHERE later.repo_id = waited.repo_id \
+                     AND later.number = waited.number AND later.id > waited.id \
+                     AND later.kind = 'waiting_change') \
+                 OR EXISTS (\
+                     SELECT 1 FROM outbox later WHERE later.repo_id = waited.repo_id \
+                     AND later.number = waited.number AND later.id > waited.id \
+                     AND later.kind = 'pr_status_change'))))",
         );
         Ok(self
             .database

@@ -92,7 +92,7 @@ pub struct DigestItem {
     /// The login of its author.
     pub author: Option<String>,
     pub waiting: WaitedFor,
-    /// Since when the party that waits longest is waited for.
+    /// The time from which the first party is waited for.
     #[schema(value_type = String, format = "date-time")]
     pub since: Timestamp,
 }

@@ -3,6 +3,7 @@
 
 use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::timings::PullRequestState;
+use tallyhook_core::github::types::{RepoId, Timestamp};
 
 use super::AggregateFilter;
 use super::row::{KEYED, merged_columns};
@@ -25,15 +26,16 @@ fn ordered_merged(
     is_sqlite: bool,
 ) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(format!("SELECT {columns} FROM pull_requests"));
-    push_index(&mut query, merged_index(filter), is_sqlite);
+    push_index(&mut query, merged_index(filter.repo), is_sqlite);
     query.push(" WHERE state = 'merged' AND merged_at IS NOT NULL");
     push_range(&mut query, "merged_at", filter);
     query.push(" ORDER BY merged_at");
     query
 }
 
-const fn merged_index(filter: &AggregateFilter) -> &'static str {
-    match filter.repo {
+/// Returns the index that has the merged pull requests, of one repository or of all, by the merge.
+pub(super) const fn merged_index(repo: Option<RepoId>) -> &'static str {
+    match repo {
         Some(_) => "pull_requests_merged_by_repository",
         None => "pull_requests_merged",
     }
@@ -75,13 +77,13 @@ pub(super) fn cohort_of(
             "merged_at - cycle_time_s",
             "merged_at",
             "merged_at - cycle_time_s + review_time_s",
-            merged_index(filter),
+            merged_index(filter.repo),
         ),
         (PullRequestState::Merged, false) => (
             "merged_at - cycle_time_s * interval '1 second'",
             "merged_at",
             "merged_at - (cycle_time_s - review_time_s) * interval '1 second'",
-            merged_index(filter),
+            merged_index(filter.repo),
         ),
         (PullRequestState::Closed, _) => (
             "pr_created_at",
@@ -120,25 +122,10 @@ pub(super) fn cohort_of(
     if state == PullRequestState::Merged {
         query.push(" AND cycle_time_s >= 0");
     }
-    if let Some(repo) = filter.repo {
-        query.push(" AND repo_id = ").push_bind(repo.0);
-    }
     if let Some(from) = filter.from {
-        for column in [ended_column, created_at] {
-            query
-                .push(" AND ")
-                .push(column)
-                .push(" >= ")
-                .push_bind(Seconds(from));
-        }
+        push_bound(&mut query, ended_column, ">=", from);
     }
-    if let Some(to) = filter.to {
-        query
-            .push(" AND ")
-            .push(created_at)
-            .push(" < ")
-            .push_bind(Seconds(to));
-    }
+    push_range(&mut query, created_at, filter);
     query
 }
 
@@ -166,17 +153,24 @@ fn push_range(query: &mut StatementBuilder<'static>, column: &str, filter: &Aggr
         query.push(" AND repo_id = ").push_bind(repo.0);
     }
     if let Some(from) = filter.from {
-        query
-            .push(" AND ")
-            .push(column)
-            .push(" >= ")
-            .push_bind(Seconds(from));
+        push_bound(query, column, ">=", from);
     }
     if let Some(to) = filter.to {
-        query
-            .push(" AND ")
-            .push(column)
-            .push(" < ")
-            .push_bind(Seconds(to));
+        push_bound(query, column, "<", to);
     }
+}
+
+fn push_bound(
+    query: &mut StatementBuilder<'static>,
+    column: &str,
+    comparison: &str,
+    at: Timestamp,
+) {
+    query
+        .push(" AND ")
+        .push(column)
+        .push(" ")
+        .push(comparison)
+        .push(" ")
+        .push_bind(Seconds(at));
 }

@@ -85,7 +85,7 @@ impl Store {
                 false => aggregation,
             };
             gathered(&database, &filter, aggregation, |aggregation, row| {
-                aggregation.add(&merged(row));
+                aggregation.add(&merged(&row));
             })
             .await
         };
@@ -110,7 +110,7 @@ impl Store {
         let gather = move || async move {
             let mut comparison = Comparison::new(filter.authors, begins);
             let rows = merged_in(&filter, database.is_sqlite());
-            each_row(&database, rows, |row| comparison.add(&merged(row))).await?;
+            each_row(&database, rows, |row| comparison.add(&merged(&row))).await?;
             let halves = [
                 AggregateFilter {
                     to: Some(begins),

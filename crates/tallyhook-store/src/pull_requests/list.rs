@@ -51,6 +51,18 @@ pub const LOOKED_AT: u32 = 20_000;
 /// The most that are counted.
 pub(super) const COUNTED: u32 = 10_000;
 
+/// The columns of durations: one with a negative value is not counted.
+const DURATIONS: [&str; 8] = [
+    "cycle_time_s",
+    "review_time_s",
+    "coding_s",
+    "pickup_s",
+    "review_s",
+    "merge_wait_s",
+    "redraft_s",
+    "closed_s",
+];
+
 /// The account of a filter's author, and the logins of the person that is waited for.
 #[derive(Clone, Copy, Default)]
 pub(super) struct KnownPeople<'a> {
@@ -384,7 +396,8 @@ fn push_waiting(
     }
 }
 
-/// Adds the condition that a pull request waits for one of these names, in lower case.
+/// Adds the condition that a pull request waits for one of these names, in lower case. One that is
+/// held up by another waits for none.
 pub(super) fn push_parties(query: &mut StatementBuilder<'_>, kind: &str, names: &[String]) {
     query.push(&format!(
         " AND (repo_id, number) IN (SELECT w.repo_id, w.number FROM waiting_parties w \
@@ -394,7 +407,7 @@ pub(super) fn push_parties(query: &mut StatementBuilder<'_>, kind: &str, names: 
         query.push(if place == 0 { "" } else { ", " });
         query.push_bind(storable_text(name));
     }
-    query.push("))");
+    query.push(")) AND NOT (").push(IS_HELD).push(")");
 }
 
 fn push_details(query: &mut StatementBuilder<'static>, details: &DetailFilter, is_sqlite: bool) {
@@ -425,29 +438,44 @@ fn push_details(query: &mut StatementBuilder<'static>, details: &DetailFilter, i
         query.push(by_authors(authors));
     }
     if details.counted {
-        for flag in [Flag::Stub, Flag::MergedAsDraft, Flag::ClockSkew] {
-            query.push(" AND NOT (true");
-            push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);
-            query.push(")");
-        }
+        push_counted(query, is_sqlite);
     }
     if let Some(text) = &details.text {
-        let number = text.trim().trim_start_matches('#').parse::<i64>().ok();
-        let pattern = format!(
-            "%{}%",
-            escaped(&storable_text(text.trim()).to_ascii_lowercase())
-        );
-        query
-            .push(" AND (lower(title) LIKE ")
-            .push_bind(pattern.clone());
-        query
-            .push(" ESCAPE '!' OR lower(head_ref) LIKE ")
-            .push_bind(pattern);
-        query
-            .push(" ESCAPE '!' OR number = ")
-            .push_bind(number)
-            .push(")");
+        push_text(query, text.trim(), is_sqlite);
     }
+}
+
+/// Adds the condition under which aggregates count a merged pull request of their authors.
+fn push_counted(query: &mut StatementBuilder<'static>, is_sqlite: bool) {
+    query.push(" AND merged_at IS NOT NULL");
+    // A flag alone can be about the commits: one with a duration counts.
+    for (condition, flag) in [
+        ("true", Flag::Stub),
+        ("true", Flag::MergedAsDraft),
+        ("cycle_time_s IS NULL", Flag::ClockSkew),
+    ] {
+        query.push(" AND NOT (").push(condition);
+        push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);
+        query.push(")");
+    }
+    for column in DURATIONS {
+        query.push(&format!(" AND coalesce({column}, 0) >= 0"));
+    }
+}
+
+/// Adds the condition that the title or the branch has this text, or that it is the number. Only
+/// ASCII letters have two cases, as in SQLite.
+fn push_text(query: &mut StatementBuilder<'static>, text: &str, is_sqlite: bool) {
+    let number = text.trim_start_matches('#').parse::<i64>().ok();
+    let pattern = format!("%{}%", escaped(&storable_text(text).to_ascii_lowercase()));
+    let collation = if is_sqlite { "" } else { " COLLATE \"C\"" };
+    for (sign, column) in [("AND (", "title"), ("OR", "head_ref")] {
+        query
+            .push(&format!(" {sign} lower({column}{collation}) LIKE "))
+            .push_bind(pattern.clone())
+            .push(" ESCAPE '!'");
+    }
+    query.push(" OR number = ").push_bind(number).push(")");
 }
 
 /// Adds the condition that a list of words has this one.

@@ -2,12 +2,13 @@
 
 use sqlx::FromRow;
 use tallyhook_core::domain::metrics::{
-    LoadAggregation, PartyLoad, RequestOutcome, ReviewConcentration,
+    AuthorFilter, LoadAggregation, PartyLoad, RequestOutcome, ReviewConcentration,
 };
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::waiting::PairEnd;
 use tallyhook_core::github::types::{Account, AccountId, AccountKind, RepoId, Timestamp};
 
+use super::aggregate_rows::{by_authors, merged_index, push_index};
 use super::aggregates::each_row;
 use crate::columns::{Name, Seconds};
 use crate::database::{Database, StatementBuilder};
@@ -65,7 +66,8 @@ impl RequestRow {
 struct AnswererRow {
     party_id: Option<i64>,
     name: String,
-    reviewer_id: i64,
+    #[sqlx(flatten)]
+    reviewer: ReviewerRow,
 }
 
 #[derive(FromRow)]
@@ -76,6 +78,20 @@ struct ReviewerRow {
     author_id: Option<i64>,
 }
 
+impl ReviewerRow {
+    fn account(self) -> Account {
+        Account {
+            id: AccountId(self.reviewer_id),
+            login: self.reviewer_login,
+            kind: self.reviewer_type.0,
+        }
+    }
+
+    fn is_author(&self) -> bool {
+        self.author_id == Some(self.reviewer_id)
+    }
+}
+
 impl Store {
     /// Computes the load of reviews: of requests that were made in the range or are open, and of
     /// pull requests that were merged in it.
@@ -83,14 +99,14 @@ impl Store {
         let (database, bots) = (self.database.clone(), bots.clone());
         let by_teams = filter.by == LoadParty::Teams;
         let logins = match &filter.by {
-            LoadParty::Person(login) => self.logins_of(login).await?.1,
-            LoadParty::Teams | LoadParty::People => Vec::new(),
+            LoadParty::Person(login) => Some(self.logins_of(login).await?.1),
+            LoadParty::Teams | LoadParty::People => None,
         };
         let filter = filter.clone();
         let gather = move || async move {
             let mut load = LoadAggregation::default();
             for in_range in [true, false] {
-                let rows = requests(&filter, &logins, in_range);
+                let rows = requests(&filter, logins.as_deref(), in_range);
                 each_row(&database, rows, |row: RequestRow| {
                     load.add_request(row.outcome())
                 })
@@ -99,7 +115,11 @@ impl Store {
             if by_teams {
                 each_row(&database, answerers(&filter), |row: AnswererRow| {
                     let party = row.party_id.ok_or_else(|| row.name.to_lowercase());
-                    load.add_answerer(party, AccountId(row.reviewer_id));
+                    let is_author = row.reviewer.is_author();
+                    let person = row.reviewer.account();
+                    if !is_author && !bots.contains(&person) {
+                        load.add_answerer(party, person.id);
+                    }
                 })
                 .await?;
             }
@@ -117,39 +137,51 @@ impl Store {
     }
 }
 
-/// Adds the reviews of merged pull requests. Returns the number of these.
+/// Adds the reviews of pull requests that people merged. Returns the number of these.
 async fn concentration(
     database: &Database,
     filter: &LoadFilter,
     bots: &Bots,
     load: &mut LoadAggregation,
 ) -> Result<u64> {
+    let is_sqlite = database.is_sqlite();
     let mut reviews = StatementBuilder::new(
-        "SELECT v.reviewer_id, v.reviewer_login, v.reviewer_type, p.author_id \
-         FROM pull_requests p CROSS JOIN reviews v \
-         WHERE v.repo_id = p.repo_id AND v.number = p.number AND p.state = 'merged'",
+        "SELECT v.reviewer_id, v.reviewer_login, v.reviewer_type, p.author_id FROM ",
     );
+    push_merged(&mut reviews, filter, is_sqlite);
+    reviews.push(
+        " CROSS JOIN reviews v WHERE v.repo_id = p.repo_id AND v.number = p.number \
+         AND p.state = 'merged'",
+    );
+    reviews.push(by_authors(AuthorFilter::Human));
     push_range(&mut reviews, "p.repo_id", "p.merged_at", filter);
     each_row(database, reviews, |row: ReviewerRow| {
-        let reviewer = Account {
-            id: AccountId(row.reviewer_id),
-            login: row.reviewer_login,
-            kind: row.reviewer_type.0,
-        };
-        // An author who is not known is nobody's reviewer.
-        load.add_review(&reviewer, AccountId(row.author_id.unwrap_or(0)), bots);
+        // An author who is not known is no reviewer.
+        let author = AccountId(row.author_id.unwrap_or(0));
+        load.add_review(&row.account(), author, bots);
     })
     .await?;
-    let mut merged = StatementBuilder::new(
-        "SELECT count(*) FROM pull_requests p WHERE p.state = 'merged' AND NOT p.author_is_bot",
-    );
+    let mut merged = StatementBuilder::new("SELECT count(*) FROM ");
+    push_merged(&mut merged, filter, is_sqlite);
+    merged.push(" WHERE p.state = 'merged'");
+    merged.push(by_authors(AuthorFilter::Human));
     push_range(&mut merged, "p.repo_id", "p.merged_at", filter);
     let row: Option<(i64,)> = database.row(merged.build()).await?;
     Ok(row.map_or(0, |(merged,)| merged.unsigned_abs()))
 }
 
+/// Adds the table of pull requests, of which SQLite is to read the merged ones in the range alone.
+fn push_merged(query: &mut StatementBuilder<'static>, filter: &LoadFilter, is_sqlite: bool) {
+    query.push("pull_requests p");
+    push_index(query, merged_index(filter.repo), is_sqlite);
+}
+
 /// The requests that were made in the range, or those made outside of it that are open.
-fn requests(filter: &LoadFilter, logins: &[String], in_range: bool) -> StatementBuilder<'static> {
+fn requests(
+    filter: &LoadFilter,
+    logins: Option<&[String]>,
+    in_range: bool,
+) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(format!(
         "SELECT party_id, name, asked_at, outcome, response_review_at, 1 = {} AS in_range \
          FROM review_pairs WHERE kind = '{}'",
@@ -165,11 +197,11 @@ fn requests(filter: &LoadFilter, logins: &[String], in_range: bool) -> Statement
         }
         push_outside(&mut query, filter);
     }
-    if !logins.is_empty() {
-        query.push(" AND lower(name) IN (");
-        for (place, login) in logins.iter().enumerate() {
-            query.push(if place == 0 { "" } else { ", " });
-            query.push_bind(login.to_lowercase());
+    if let Some(logins) = logins {
+        query.push(" AND (false");
+        for login in logins {
+            query.push(" OR lower(name) = ");
+            query.push_bind(login.to_ascii_lowercase());
         }
         query.push(")");
     }
@@ -190,10 +222,12 @@ fn push_outside(query: &mut StatementBuilder<'static>, filter: &LoadFilter) {
 /// The people whose reviews answered requests to teams: the only members that are known.
 fn answerers(filter: &LoadFilter) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(
-        "SELECT DISTINCT a.party_id, a.name, v.reviewer_id \
-         FROM review_pairs a CROSS JOIN reviews v \
+        "SELECT DISTINCT a.party_id, a.name, v.reviewer_id, v.reviewer_login, v.reviewer_type, \
+         p.author_id \
+         FROM review_pairs a CROSS JOIN reviews v CROSS JOIN pull_requests p \
          WHERE v.repo_id = a.repo_id AND v.number = a.number AND a.kind = 'team' \
-         AND v.submitted_at = a.response_review_at",
+         AND v.submitted_at = a.response_review_at \
+         AND p.repo_id = a.repo_id AND p.number = a.number",
     );
     push_range(&mut query, "a.repo_id", "a.asked_at", filter);
     query

@@ -274,7 +274,7 @@ pub(crate) const fn merged_columns(clock: DurationClock) -> &'static str {
     }
 }
 
-pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
+pub(crate) fn merged(row: &MergedRow) -> MergedPullRequest {
     let durations = PullRequestDurations {
         cycle_time: row.4,
         review_time: row.5,
@@ -290,7 +290,7 @@ pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
     MergedPullRequest {
         merged_at: row.0.0,
         author_is_bot: row.1,
-        origin: row.12.map(|Name(origin)| origin),
+        origin: row.12.as_ref().map(|Name(origin)| *origin),
         flags: known_flags(&row.2),
         has_calendar: row.3,
         durations,

@@ -93,12 +93,12 @@ impl Store {
 
     /// Counts the pull requests of `filter`. Returns false with the number if there may be more.
     pub async fn count_pull_requests(&self, filter: &PullRequestFilter) -> Result<(u64, bool)> {
-        let until = self.end_of_look(filter, COUNT_LOOKS_AT).await?;
-        let filter = PullRequestFilter {
-            until,
+        let mut filter = PullRequestFilter {
             after: None,
             ..filter.clone()
         };
+        filter.until = self.end_of_look(&filter, COUNT_LOOKS_AT).await?;
+        let is_whole = filter.until.is_none();
         let (mut counted, is_sqlite) = (0, self.database.is_sqlite());
         for (filter, people) in self.filters(&filter).await? {
             if let Some(query) = list::count(&filter, people.known(), is_sqlite) {
@@ -107,7 +107,7 @@ impl Store {
             }
         }
         let most = u64::from(list::COUNTED);
-        Ok((counted.min(most), until.is_none() && counted <= most))
+        Ok((counted.min(most), is_whole && counted <= most))
     }
 
     /// Returns the filters that together have what `filter` asks for: one for each login of its

@@ -211,14 +211,13 @@ fn parties(filter: &WaitingFilter) -> StatementBuilder<'static> {
         query.push(" AND kind = 'team' AND lower(name) = ");
         query.push_bind(slug.to_ascii_lowercase());
     }
-    if let Some(authors) = filter.authors {
-        query.push(
-            " AND EXISTS (SELECT 1 FROM pull_requests p \
-             WHERE p.repo_id = waiting_parties.repo_id AND p.number = waiting_parties.number \
-             ",
-        );
-        query.push(by_authors(authors)).push(")");
-    }
+    query.push(
+        " AND EXISTS (SELECT 1 FROM pull_requests \
+         WHERE pull_requests.repo_id = waiting_parties.repo_id \
+         AND pull_requests.number = waiting_parties.number",
+    );
+    query.push(filter.authors.map_or("", by_authors));
+    query.push(" AND NOT (").push(IS_HELD).push("))");
     query
         .push(" GROUP BY kind, lower(name) ORDER BY n DESC, kind, name LIMIT ")
         .push_bind(i64::from(PARTIES));

@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Returns the earliest of the last synchronisations that went well, `None` if a repository had
-    /// none, and the repositories of which something is missing, at most [`GAPS`]; over the tracked
+    /// none, and the repositories of which something is missing, at most `GAPS`; over the tracked
     /// ones, or of one.
     pub async fn repository_gaps(
         &self,

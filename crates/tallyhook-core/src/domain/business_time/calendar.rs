@@ -179,6 +179,14 @@ impl Calendar {
         (passed >= 0 && is_worked).then_some((date, at))
     }
 
+    /// Returns true if on some weekday all working hours are over at `second` of the day.
+    pub fn may_be_over(&self, second: i64) -> bool {
+        let is_over = |hours: &DayHours| hours.before(second) == hours.total();
+        self.week
+            .iter()
+            .any(|hours| !hours.is_empty() && is_over(hours))
+    }
+
     /// Returns the business seconds of a stretch until `to`.
     fn worked_in(&self, stretch: &OffsetStretch, to: i64) -> i64 {
         self.worked_before(to + stretch.offset) - self.worked_before(stretch.from + stretch.offset)

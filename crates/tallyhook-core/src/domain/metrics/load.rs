@@ -65,10 +65,10 @@ pub struct PartyLoad {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReviewConcentration {
     #[schema(example = 9)]
-    pub reviewers: usize,
+    pub reviewers: Option<usize>,
     #[schema(example = 120)]
-    pub reviews: usize,
-    /// True if there are fewer than five reviewers; the shares are left out.
+    pub reviews: Option<usize>,
+    /// True if there are fewer than five reviewers: all that speaks of them is null.
     pub too_few_people: bool,
     /// The share of the one reviewer with most of them.
     #[schema(example = 0.41)]
@@ -181,13 +181,20 @@ impl LoadAggregation {
         counts.sort_unstable_by(|one, other| other.cmp(one));
         let reviews: usize = counts.iter().sum();
         let too_few_people = counts.len() < FEWEST_PEOPLE;
+        if too_few_people {
+            return ReviewConcentration {
+                too_few_people,
+                merged_pull_requests: merged,
+                ..ReviewConcentration::default()
+            };
+        }
         let share = |people: usize| {
             let most: usize = counts.iter().take(people).sum();
-            (!too_few_people).then(|| six_decimals(most as f64 / reviews as f64))
+            Some(six_decimals(most as f64 / reviews as f64))
         };
         ReviewConcentration {
-            reviewers: counts.len(),
-            reviews,
+            reviewers: Some(counts.len()),
+            reviews: Some(reviews),
             too_few_people,
             top_1_share: share(1),
             top_3_share: share(3),
@@ -282,12 +289,16 @@ mod tests {
         load.add_review(&account(98, "linter[bot]"), AccountId(99), &bots);
         let four = load.concentration(3);
         assert_eq!(
-            (four.reviewers, four.reviews, four.too_few_people),
-            (4, 9, true)
+            four,
+            ReviewConcentration {
+                too_few_people: true,
+                merged_pull_requests: 3,
+                ..ReviewConcentration::default()
+            }
         );
-        assert_eq!((four.top_1_share, four.top_3_share), (None, None));
         load.add_review(&account(5, "fifth"), AccountId(99), &bots);
         let five = load.concentration(4);
+        assert_eq!((five.reviewers, five.reviews), (Some(5), Some(10)));
         assert_eq!((five.top_1_share, five.top_3_share), (Some(0.5), Some(0.8)));
         assert_eq!(five.reviews_per_merged_pull_request, Some(2.5));
         assert_eq!(load.concentration(0).reviews_per_merged_pull_request, None);

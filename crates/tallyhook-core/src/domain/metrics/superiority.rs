@@ -129,7 +129,7 @@ impl Superiority {
 }
 
 /// Returns the 95 % interval of a probability of superiority: the score interval with the variance
-/// of Hanley and McNeil, the fifth of R. G. Newcombe, Statistics in Medicine 25 (2006) 559. It also
+/// of Hanley and `McNeil`, the fifth of R. G. Newcombe, Statistics in Medicine 25 (2006) 559. It also
 /// serves where no pair is the other way round.
 fn interval(chance: f64, (now, before): (f64, f64)) -> [f64; 2] {
     const Z: f64 = 1.959_963_984_540_054;

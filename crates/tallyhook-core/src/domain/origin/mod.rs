@@ -254,6 +254,7 @@ impl<'a> AuthoredWork<'a> {
                     .value
                     .assignees
                     .iter()
+                    .flatten()
                     .filter(|assignee| assignee.id != self.author.id && !self.is_bot(assignee));
                 people.next().filter(|_| people.next().is_none())
             }

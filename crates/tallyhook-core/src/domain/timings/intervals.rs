@@ -6,9 +6,9 @@ use crate::github::types::Timestamp;
 
 /// A stretch during which something was on; `to` is `None` while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Interval {
-    pub(super) from: Timestamp,
-    pub(super) to: Option<Timestamp>,
+pub(in crate::domain) struct Interval {
+    pub(in crate::domain) from: Timestamp,
+    pub(in crate::domain) to: Option<Timestamp>,
 }
 
 /// The known history of a state that is on or off: the times at which it was toggled, and those at

@@ -7,6 +7,7 @@
 mod approval;
 mod intervals;
 mod pauses;
+mod segments;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::approval::Approval;
-use self::intervals::{Interval, ToggleHistory, subtract};
-pub(super) use self::pauses::{Pause, Pauses};
+pub(super) use self::intervals::Interval;
+use self::intervals::ToggleHistory;
+pub(super) use self::pauses::Pauses;
+pub use self::segments::segments;
 pub use self::stages::{Flag, PullRequestDurations, Stage, StageSegment, Stages, Step};
 use super::join::Dated;
 use super::people::Bots;
@@ -87,30 +90,18 @@ pub struct Timings {
 /// Computes the numbers of `pull_request`; `None` while no snapshot of it is known.
 pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
     let history = History::of(pull_request, bots)?;
-    let approval = history
-        .merged_at
-        .map(|merged_at| Approval::at_merge(&history.human_reviews(), merged_at));
-    let first_review_at = history.first_review_at();
-    let held_since = approval
-        .as_ref()
-        .and_then(|approval| approval.complete_since);
-    // An approval given in draft counts from the first review after it was ready.
-    let final_approval_at =
-        first_review_at.and_then(|first| held_since.map(|since| since.max(first)));
-    let times = ReviewTimes {
-        first_review_at,
-        final_approval_at,
-    };
+    let approval = history.merged_at.map(|at| history.approval(at));
+    let times = history.review_times(approval.as_ref());
     let (mut steps, mut segments) = history
         .merged_at
         .map_or_else(Default::default, |merged_at| {
             history.steps(times, merged_at)
         });
     let mut cycle_time = history.merged_at.map(|at| seconds(history.created_at, at));
-    let mut review_time = first_review_at.map(|at| seconds(history.created_at, at));
-    let is_misdated = pull_request.has_mark(SnapshotMark::ClockSkew)
-        || cycle_time.into_iter().chain(review_time).any(is_negative)
-        || steps.iter().any(|step| step.to < step.from);
+    let mut review_time = times
+        .first_review_at
+        .map(|at| seconds(history.created_at, at));
+    let is_misdated = history.is_misdated(times, history.merged_at, &steps);
     if is_misdated {
         steps.clear();
         segments.clear();
@@ -122,8 +113,8 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         first_commit_at: history.first_commit_at,
         ready_at: history.ready_at,
         first_response_at: history.first_response_at(),
-        first_review_at,
-        final_approval_at,
+        first_review_at: times.first_review_at,
+        final_approval_at: times.final_approval_at,
         cycle_time,
         review_time,
         stages: Stages::sum(steps.iter().map(|step| (step.stage, step.seconds))),
@@ -131,10 +122,6 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         steps,
         segments,
     })
-}
-
-fn is_negative(seconds: i64) -> bool {
-    seconds < 0
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {
@@ -180,12 +167,13 @@ impl<'a> History<'a> {
             }
             (None, false) => (PullRequestState::Closed, conversation.closed_at),
         };
-        let draft = draft_history(pull_request, created_at, ended_at);
-        let opened_as_draft = draft.starts_on;
-        let drafts = draft.intervals(created_at);
-        let ready_at = first_ready(&draft, &drafts, created_at);
+        let Pauses {
+            opened_as_draft,
+            drafts,
+            closed,
+            ready_at,
+        } = Pauses::of(pull_request, created_at, ended_at);
         let redraft = drafts.iter().skip(usize::from(opened_as_draft)).copied();
-        let closed = closed_history(pull_request, merged_at).intervals(created_at);
         Some(Self {
             pull_request,
             bots,
@@ -232,6 +220,31 @@ impl<'a> History<'a> {
         first.map(|review| review.submitted_at).min()
     }
 
+    /// Returns the approval as it stood at `at`.
+    fn approval(&self, at: Timestamp) -> Approval {
+        Approval::at_merge(&self.human_reviews(), at)
+    }
+
+    fn review_times(&self, approval: Option<&Approval>) -> ReviewTimes {
+        let first_review_at = self.first_review_at();
+        let held_since = approval.and_then(|approval| approval.complete_since);
+        // An approval given in draft counts from the first review after it was ready.
+        let final_approval_at =
+            first_review_at.and_then(|first| held_since.map(|since| since.max(first)));
+        ReviewTimes {
+            first_review_at,
+            final_approval_at,
+        }
+    }
+
+    /// Returns whether its times cannot be right; `steps` lead to `end`.
+    fn is_misdated(&self, times: ReviewTimes, end: Option<Timestamp>, steps: &[Step]) -> bool {
+        let is_early = |at: Timestamp| at < self.created_at;
+        self.pull_request.has_mark(SnapshotMark::ClockSkew)
+            || end.into_iter().chain(times.first_review_at).any(is_early)
+            || steps.iter().any(|step| step.to < step.from)
+    }
+
     fn first_response_at(&self) -> Option<Timestamp> {
         let timeline = &self.pull_request.timeline;
         let known = &self.pull_request.reviews;
@@ -247,104 +260,6 @@ impl<'a> History<'a> {
             .find(is_response);
         let comments = comment.into_iter().chain(inline).map(|(at, ..)| at);
         comments.chain(self.first_review_at()).min()
-    }
-
-    /// Returns the stretches of a merged pull request, in order of time, and the segments that
-    /// redraft and closed leave of them.
-    fn steps(&self, times: ReviewTimes, merged_at: Timestamp) -> (Vec<Step>, Vec<StageSegment>) {
-        let closed = self.clipped(&self.closed, merged_at);
-        let redraft = subtract(&self.clipped(&self.redraft, merged_at), &closed);
-        let stretches = self.stretches(times, merged_at).into_iter().flatten();
-        let mut steps: Vec<_> = stretches.collect();
-        let mut segments = Vec::new();
-        for step in &mut steps {
-            let open = subtract(&[(step.from, step.to)], &closed);
-            let parts = subtract(&open, &redraft).into_iter();
-            let parts = parts.map(|(from, to)| StageSegment {
-                stage: step.stage,
-                from,
-                to,
-            });
-            let first = segments.len();
-            segments.extend(parts);
-            step.seconds = segments[first..].iter().map(StageSegment::seconds).sum();
-        }
-        for (stage, because, intervals) in [
-            (Stage::Redraft, "as a draft again", redraft),
-            (Stage::Closed, "closed until it was opened again", closed),
-        ] {
-            for (from, to) in intervals {
-                steps.push(Step::new(stage, from, to, because));
-                segments.push(StageSegment { stage, from, to });
-            }
-        }
-        steps.sort_by_key(|step| (step.from, step.to));
-        segments.sort_by_key(|segment| segment.from);
-        (steps, segments)
-    }
-
-    /// Returns the intervals clipped to creation and merge; one without an end lasts until the
-    /// merge.
-    fn clipped(&self, intervals: &[Interval], merged_at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
-        let ended = intervals.iter().map(|interval| {
-            (
-                interval.from.max(self.created_at),
-                interval.to.unwrap_or(merged_at).min(merged_at),
-            )
-        });
-        ended.filter(|(from, to)| from < to).collect()
-    }
-
-    /// Returns coding, pickup, review and merge wait, before redraft and closed are taken out of
-    /// them.
-    fn stretches(&self, times: ReviewTimes, merged_at: Timestamp) -> [Option<Step>; 4] {
-        let start = self.first_commit_at.unwrap_or(self.created_at);
-        let coded = self.first_commit_at.is_some() || self.opened_as_draft;
-        let Some(ready_at) = self.ready_at else {
-            return [
-                Some(Step::new(
-                    Stage::Coding,
-                    start,
-                    merged_at,
-                    "until it was merged as a draft",
-                )),
-                None,
-                None,
-                None,
-            ];
-        };
-        let coding = coded.then(|| {
-            Step::new(
-                Stage::Coding,
-                start,
-                ready_at,
-                "until it was ready for review",
-            )
-        });
-        let Some(first_review_at) = times.first_review_at else {
-            let waited = Step::new(
-                Stage::MergeWait,
-                ready_at,
-                merged_at,
-                "until it was merged, without a review since it was ready",
-            );
-            return [coding, None, None, Some(waited)];
-        };
-        let pickup = Step::new(
-            Stage::Pickup,
-            ready_at,
-            first_review_at,
-            "until its first review",
-        );
-        let (reviewed_at, because) = match times.final_approval_at {
-            Some(at) => (at, "until its approval was complete and stayed so"),
-            None => (merged_at, "until it was merged, with no approval standing"),
-        };
-        let review = Step::new(Stage::Review, first_review_at, reviewed_at, because);
-        let wait = times
-            .final_approval_at
-            .map(|at| Step::new(Stage::MergeWait, at, merged_at, "until it was merged"));
-        [coding, Some(pickup), Some(review), wait]
     }
 
     fn flags(
@@ -418,18 +333,6 @@ impl<'a> History<'a> {
                     .is_some_and(|(ended, last)| last > ended);
                 dates.prehistoric || too_late
             })
-    }
-}
-
-impl Step {
-    fn new(stage: Stage, from: Timestamp, to: Timestamp, because: &'static str) -> Self {
-        Self {
-            stage,
-            from,
-            to,
-            seconds: seconds(from, to),
-            because,
-        }
     }
 }
 

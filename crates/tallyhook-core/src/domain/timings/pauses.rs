@@ -1,22 +1,16 @@
-//! The times at which a pull request was a draft or closed, for what is not a stage.
+//! The times at which a pull request was a draft or closed.
 
 use super::intervals::Interval;
 use super::{closed_history, draft_history, first_ready};
 use crate::domain::pull_request::PullRequest;
 use crate::github::types::Timestamp;
 
-/// A stretch in which a pull request was a draft or closed; `to` is `None` while it lasts.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::domain) struct Pause {
-    pub(in crate::domain) from: Timestamp,
-    pub(in crate::domain) to: Option<Timestamp>,
-}
-
 /// The stretches in which a pull request was a draft and those in which it was closed, both by
-/// time, as the stages have them.
+/// time. The last one of a kind may have no end.
 pub(in crate::domain) struct Pauses {
-    pub(in crate::domain) drafts: Vec<Pause>,
-    pub(in crate::domain) closed: Vec<Pause>,
+    pub(super) opened_as_draft: bool,
+    pub(in crate::domain) drafts: Vec<Interval>,
+    pub(in crate::domain) closed: Vec<Interval>,
     pub(in crate::domain) ready_at: Option<Timestamp>,
 }
 
@@ -28,17 +22,11 @@ impl Pauses {
     ) -> Self {
         let draft = draft_history(pull_request, created_at, ended_at);
         let drafts = draft.intervals(created_at);
-        let closed = closed_history(pull_request, pull_request.merged_at).intervals(created_at);
         Self {
+            opened_as_draft: draft.starts_on,
             ready_at: first_ready(&draft, &drafts, created_at),
-            drafts: drafts.into_iter().map(Pause::from).collect(),
-            closed: closed.into_iter().map(Pause::from).collect(),
+            drafts,
+            closed: closed_history(pull_request, pull_request.merged_at).intervals(created_at),
         }
-    }
-}
-
-impl From<Interval> for Pause {
-    fn from(Interval { from, to }: Interval) -> Self {
-        Self { from, to }
     }
 }

@@ -1,11 +1,13 @@
 //! The facts that a walk acts on, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::life::Life;
+use crate::domain::origin::AiRole;
 use crate::domain::review::Review;
+use crate::domain::timeline::FactRef;
 use crate::event::{FactKind, MergeState, RequestedReviewers, ReviewDecision, SubjectKind};
-use crate::github::types::{Account, ReviewId, Timestamp};
+use crate::github::types::{Account, AccountId, AccountKind, ReviewId, Timestamp};
 
 /// A fact that can pass the turn.
 #[derive(Clone, Copy, Debug)]
@@ -274,29 +276,60 @@ impl<'a, 'l> Acts<'a, 'l> {
     fn add_pushes(&mut self) {
         let life = self.life;
         let timeline = &life.pull_request.timeline;
+        let hands_over = |actor: Option<&Account>| {
+            let is_person = |account| !life.rules.bots.contains(account);
+            actor.is_none_or(|account| life.is_author(account) || is_person(account))
+        };
         for fact in timeline.facts(FactKind::Pushed) {
-            let hands_over = fact.actor.is_none_or(|account| {
-                life.is_author(account) || !life.rules.bots.contains(account)
-            });
-            let inferred = false;
-            self.push(
-                fact.at,
-                Act::Pushed {
-                    hands_over,
-                    inferred,
-                },
-            );
+            let act = Act::Pushed {
+                hands_over: hands_over(fact.actor),
+                inferred: false,
+            };
+            self.push(fact.at, act);
         }
-        let last_seen = timeline.times_of(FactKind::Pushed).next_back();
-        let since = last_seen.max(Some(life.created_at));
-        for at in timeline.times_of(FactKind::Committed) {
-            if Some(at) > since {
-                let act = Act::Pushed {
-                    hands_over: true,
-                    inferred: true,
-                };
-                self.push(at, act);
-            }
+        for fact in self.unseen_commits() {
+            let act = Act::Pushed {
+                hands_over: hands_over(fact.actor),
+                inferred: true,
+            };
+            self.push(fact.at, act);
+        }
+    }
+
+    /// Returns the commits whose pushes are unknown. A push that follows before anyone else's act
+    /// had the commit with it, and so had one to the commit itself, however the commit is dated.
+    fn unseen_commits(&self) -> Vec<FactRef<'a>> {
+        let life = self.life;
+        let timeline = &life.pull_request.timeline;
+        let heads = timeline.facts(FactKind::Pushed);
+        let heads: BTreeSet<_> = heads.filter_map(|push| push.detail).collect();
+        let pushes = timeline.times_of(FactKind::Pushed);
+        let pushes: Vec<_> = pushes.filter(|at| life.is_within(*at)).collect();
+        let others = self.acts.iter().filter(|(_, act)| self.is_of_others(act));
+        let mut others: Vec<_> = others.map(|(at, _)| *at).collect();
+        others.sort_unstable();
+        let first_after = |times: &[Timestamp], place: usize| times.get(place).copied();
+        let is_unseen = |commit: &FactRef<'_>| {
+            let next_act = first_after(&others, others.partition_point(|at| *at <= commit.at));
+            let next_push = first_after(&pushes, pushes.partition_point(|at| *at < commit.at));
+            let is_with_next =
+                next_push.is_some_and(|push| next_act.is_none_or(|other| push < other));
+            commit.at > life.created_at
+                && !is_with_next
+                && commit.detail.is_none_or(|sha| !heads.contains(sha))
+        };
+        let commits = timeline.facts(FactKind::Committed);
+        commits.filter(is_unseen).collect()
+    }
+
+    /// Returns whether it is a request, or the word of a person other than the author: what a push
+    /// answers, or what follows an answer.
+    fn is_of_others(&self, act: &Act<'_>) -> bool {
+        match act {
+            Act::Requested(reviewer) => reviewer.kind != SubjectKind::Bot,
+            Act::Reviewed(review) => self.life.is_human_other(&review.author),
+            Act::Commented(account) => !self.life.is_author(account),
+            _ => false,
         }
     }
 
@@ -322,8 +355,17 @@ impl<'a, 'l> Acts<'a, 'l> {
         if let Some(lists) = &life.pull_request.requested {
             self.push(lists.at, Act::Listed(&lists.value));
         }
-        if let Some(details) = &life.pull_request.details {
-            self.push(details.at, Act::AutoMergeSeen(details.value.auto_merge));
+        if let Some(details) = &life.pull_request.details
+            && let Some(is_on) = details.value.auto_merge
+        {
+            let switched = [FactKind::AutoMergeEnabled, FactKind::AutoMergeDisabled];
+            let mut switched = switched
+                .into_iter()
+                .flat_map(|kind| life.pull_request.timeline.times_of(kind));
+            // An event of that second is newer than the payload of another.
+            if !switched.any(|at| at == details.at) {
+                self.push(details.at, Act::AutoMergeSeen(is_on));
+            }
         }
         let Some((at, state)) = merge_state_of_head(life) else {
             return;
@@ -351,13 +393,17 @@ impl<'a, 'l> Acts<'a, 'l> {
     }
 
     /// Returns the reviewer of a request. One whose kind is unknown is of the kind that the newest
-    /// lists show, else a person.
+    /// lists show, else a bot if the account is known as one, else a person.
     fn reviewer(&self, kind: Option<SubjectKind>, id: i64, name: &'a str) -> Reviewer<'a> {
         let kind = kind.unwrap_or_else(|| {
             let lists = self.life.pull_request.requested.iter();
             let mut listed = lists.flat_map(|lists| lists.value.keys());
             let listed = listed.find(|(_, listed)| *listed == id);
-            listed.map_or(SubjectKind::User, |(kind, _)| kind)
+            match listed {
+                Some((kind, _)) => kind,
+                None if self.is_known_bot(id, name) => SubjectKind::Bot,
+                None => SubjectKind::User,
+            }
         });
         let is_bot = kind == SubjectKind::User && self.life.rules.bots.contains_login(name);
         Reviewer {
@@ -365,6 +411,26 @@ impl<'a, 'l> Acts<'a, 'l> {
             id,
             name,
         }
+    }
+
+    /// Returns true for the id of an AI account, and for one that reviewed as a bot.
+    fn is_known_bot(&self, id: i64, name: &str) -> bool {
+        let Life {
+            rules,
+            pull_request,
+            ..
+        } = self.life;
+        let account = Account {
+            id: AccountId(id),
+            login: name.to_owned(),
+            kind: AccountKind::User,
+        };
+        let roles = [AiRole::Reviewer, AiRole::Agent];
+        let mut reviewers = pull_request.reviews.values().map(|review| &review.author);
+        roles
+            .into_iter()
+            .any(|role| rules.origins.has_role(&account, role))
+            || reviewers.any(|reviewer| reviewer.id.0 == id && rules.bots.contains(reviewer))
     }
 
     /// Returns the name of a reviewer of whom no request is known.

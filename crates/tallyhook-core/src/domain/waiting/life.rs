@@ -3,8 +3,9 @@
 
 use super::party::{PartyRef, WaitReason, WaitingParty};
 use crate::domain::numbers::NumberRules;
+use crate::domain::origin::AiRole;
 use crate::domain::pull_request::PullRequest;
-use crate::domain::timings::{Pause, Pauses};
+use crate::domain::timings::{Interval, Pauses};
 use crate::event::SnapshotMark;
 use crate::github::types::{Account, Timestamp};
 
@@ -21,8 +22,8 @@ pub(super) struct Life<'a> {
     /// The end, or the closing as of a time at which it was closed; `None` while it is open.
     pub(super) ended_at: Option<Timestamp>,
     pub(super) ready_at: Option<Timestamp>,
-    pub(super) drafts: Vec<Pause>,
-    pub(super) closed: Vec<Pause>,
+    pub(super) drafts: Vec<Interval>,
+    pub(super) closed: Vec<Interval>,
 }
 
 impl<'a> Life<'a> {
@@ -47,7 +48,7 @@ impl<'a> Life<'a> {
         });
         let mut pauses = Pauses::of(pull_request, created_at, ended_at);
         if is_open || is_merged {
-            // What is open or merged was opened again, at an unknown time.
+            // A closing without an end was followed by a reopening at an unknown time.
             pauses.closed.retain(|closed| closed.to.is_some());
         }
         let closed_then = as_of.and_then(|as_of| pause_at(&pauses.closed, as_of));
@@ -93,8 +94,8 @@ impl<'a> Life<'a> {
         association.is_none_or(|association| association.may_write())
     }
 
-    /// Returns the author; of a bot's pull request the people who are assigned to it, if there are
-    /// any.
+    /// Returns the author; of the pull request of a bot or AI agent the people who are assigned to
+    /// it, if there are any.
     pub(super) fn authors(&self, since: Timestamp) -> Vec<WaitingParty<'a>> {
         let party = |account: &'a Account, why| WaitingParty {
             party: PartyRef::of(account),
@@ -102,11 +103,13 @@ impl<'a> Life<'a> {
             at: since,
             why,
         };
-        if self.rules.bots.contains(self.author) {
+        let is_agent = |account| self.rules.origins.has_role(account, AiRole::Agent);
+        if self.rules.bots.contains(self.author) || is_agent(self.author) {
             let details = self.pull_request.details.as_ref();
             let assignees = details.into_iter().flat_map(|known| &known.value.assignees);
             let people: Vec<_> = assignees
-                .filter(|account| self.is_human_other(account))
+                .flatten()
+                .filter(|account| self.is_human_other(account) && !is_agent(account))
                 .map(|account| party(account, WaitReason::Assigned))
                 .collect();
             if !people.is_empty() {
@@ -118,7 +121,7 @@ impl<'a> Life<'a> {
 }
 
 /// Returns the beginning of the pause that holds at `at`, the end of a pause not included.
-pub(super) fn pause_at(pauses: &[Pause], at: Timestamp) -> Option<Timestamp> {
+pub(super) fn pause_at(pauses: &[Interval], at: Timestamp) -> Option<Timestamp> {
     let begun = pauses.partition_point(|pause| pause.from <= at);
     let last = pauses[..begun].last()?;
     last.to.is_none_or(|to| at < to).then_some(last.from)

@@ -1,4 +1,4 @@
-//! Whose turn it is on a pull request, since when and why: one walk over its facts.
+//! The turns on a pull request, their beginnings and reasons: one walk over its facts.
 
 mod acts;
 mod explain;

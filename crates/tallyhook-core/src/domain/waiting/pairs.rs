@@ -25,6 +25,8 @@ struct PairDraft {
     asked_at: Timestamp,
     /// It was a draft when they were asked, and is one still.
     in_draft: bool,
+    /// The last review while it is a draft, which is no answer.
+    reviewed_draft_at: Option<Timestamp>,
     end: Option<(Timestamp, PairEnd)>,
     response_any_at: Option<Timestamp>,
 }
@@ -43,6 +45,7 @@ impl Pairs {
             k: k + 1,
             asked_at: at,
             in_draft,
+            reviewed_draft_at: None,
             end: None,
             response_any_at: None,
         });
@@ -66,8 +69,14 @@ impl Pairs {
         }
     }
 
+    /// Notes the end of a request. A person's review of a draft is not one: the request begins when
+    /// it is ready. A team's is, since later reviews of its members are not known as theirs.
     pub(super) fn end(&mut self, party: PartyKey, at: Timestamp, end: PairEnd) {
         if let Some(pair) = self.open(party) {
+            if pair.in_draft && end == PairEnd::Answered && party.0 == SubjectKind::User {
+                pair.reviewed_draft_at = Some(at);
+                return;
+            }
             pair.end = Some((at, end));
             if end == PairEnd::Answered {
                 pair.response_any_at.get_or_insert(at);
@@ -75,11 +84,13 @@ impl Pairs {
         }
     }
 
-    /// Returns true if the latest request to that party ended at `at`.
+    /// Returns true if the latest request to that party ended or was reviewed at `at`.
     pub(super) fn has_ended_at(&self, party: PartyKey, at: Timestamp) -> bool {
         let latest = self.latest.get(&party).map(|place| &self.pairs[*place]);
-        let end = latest.and_then(|pair| pair.end);
-        end.is_some_and(|(ended, _)| ended == at)
+        latest.is_some_and(|pair| {
+            let ended_at = pair.end.map(|(ended, _)| ended);
+            [ended_at, pair.reviewed_draft_at].contains(&Some(at))
+        })
     }
 
     fn latest_of(&mut self, party: PartyKey) -> Option<&mut PairDraft> {

@@ -146,9 +146,9 @@ pub struct Waiting {
     /// The people and teams, the one that is waited for longest first. Not empty for reviewers and
     /// the author, empty for all other kinds.
     pub who: Vec<Waiter>,
-    /// Since when the first of them is waited for.
+    /// The time from which the first of them is waited for.
     pub since: Timestamp,
-    /// Since when it waits for this kind.
+    /// The time from which it waits for this kind.
     pub kind_since: Timestamp,
     pub because: String,
     /// The number of the rule that holds, 1 to 12.
@@ -239,7 +239,7 @@ pub struct ReviewRound {
     pub author_seconds: Option<i64>,
 }
 
-/// Whose turn it was and is, from creation to end.
+/// The turns on a pull request, from creation to end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turns {
     /// `None` unless it is open.

@@ -30,7 +30,7 @@ pub(super) struct Opinion {
     pub(super) at: Timestamp,
 }
 
-/// What a person said last, while the author has not answered it.
+/// The last review or comment of a person, while the author has not answered it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Returned {
     /// Changes are requested; else there are comments.
@@ -194,9 +194,8 @@ impl<'a, 'l> Walk<'a, 'l> {
             Act::Closed => (self.queued_since, self.auto_merge_since) = (None, None),
             Act::Reopened => self.clamp = at,
             Act::Listed(lists) => self.compare(at, lists),
-            // An event of that second is newer than the payload of another.
             Act::AutoMergeSeen(true) => drop(self.auto_merge_since.get_or_insert(at)),
-            Act::AutoMergeSeen(false) => drop(self.auto_merge_since.take_if(|since| *since < at)),
+            Act::AutoMergeSeen(false) => self.auto_merge_since = None,
             Act::CheckFailed => self.check_failed_at = Some(at),
             Act::ChecksPending => self.checks_pending_since = Some(at),
             Act::Conflicting => self.conflicting_since = Some(at),
@@ -215,7 +214,6 @@ impl<'a, 'l> Walk<'a, 'l> {
 
     fn request(&mut self, at: Timestamp, reviewer: Reviewer<'a>) {
         let is_draft = pause_at(&self.life.drafts, at).is_some();
-        self.decision = None;
         let was_asked_before = match reviewer.kind {
             SubjectKind::Bot => {
                 self.bots.insert(reviewer.id, reviewer.name);
@@ -237,6 +235,8 @@ impl<'a, 'l> Walk<'a, 'l> {
                 false
             }
         };
+        // GitHub decides without bots.
+        self.decision = None;
         let key = (reviewer.kind, reviewer.id);
         let asks = self.pairs.ask(key, at, is_draft);
         if was_asked_before || asks > 1 {

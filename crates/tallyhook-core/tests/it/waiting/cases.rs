@@ -38,11 +38,9 @@ const fn case(
     }
 }
 
-const fn draft(case: Case) -> Case {
-    Case {
-        draft: true,
-        ..case
-    }
+const fn draft(mut case: Case) -> Case {
+    case.draft = true;
+    case
 }
 
 use WaitingFor::{Author, Ci, Maintainers, MergeQueue, Nobody, Reviewers};
@@ -85,6 +83,7 @@ const CASES: &[Case] = &[
     case("an objection that another approval stands against", &[(20, Review(1, Approved)), (30, Review(2, ChangesRequested))], Author, 30, &["r0"]),
     case("an objector who is no longer asked", &[(30, Review(1, ChangesRequested)), (50, Push(AUTHOR)), (60, Ask(1)), (70, Unask(1))], Nobody, 70, &[]),
     case("auto-merge waits for GitHub's conditions", &[(20, Review(1, Approved)), (40, AutoMerge(true))], Ci, 40, &[]),
+    case("auto-merge on and off within one second", &[(20, Review(1, Approved)), (40, AutoMerge(true)), (40, AutoMerge(false))], Author, 20, &["r0"]),
     case("a person asked, auto-merge on", &[(10, Ask(1)), (40, AutoMerge(true))], Reviewers, 10, &["r1"]),
     case("draft again with an objection, and ready again", &[(30, Review(1, ChangesRequested)), (40, ToDraft), (70, Ready)], Reviewers, 70, &["r1"]),
     case("a colleague pushes the answer", &[(30, Review(1, ChangesRequested)), (50, Push(2))], Reviewers, 50, &["r1"]),
@@ -184,6 +183,23 @@ fn a_bot_s_pull_request_waits_for_the_people_assigned_to_it() {
         let waiting = turns(&after(&story.events), None).waiting.unwrap();
         assert_eq!(answer(&waiting), (Reviewers, 50, vec!["r1"]));
     }
+}
+
+#[test]
+fn an_agent_with_the_account_of_a_person_waits_for_those_who_are_assigned() {
+    let assignees = vec![account(2), account(AUTHOR)];
+    let association = AuthorAssociation::Member;
+    let mut story = Story::opened_by(false, account(AUTHOR), association, assignees);
+    story.does(30, &Review(1, ChangesRequested));
+    let mut rules = NumberRules::default();
+    let found = |rules: &NumberRules| {
+        let found = waiting::turns(&after(&story.events), None, rules, None);
+        found.unwrap().waiting.unwrap()
+    };
+    assert_eq!(answer(&found(&rules)), (Author, 30, vec!["r0"]));
+    let added = ["agent:r0"].map(|account| account.parse().unwrap());
+    rules.origins.accounts = added.into_iter().collect();
+    assert_eq!(answer(&found(&rules)), (Author, 30, vec!["r2"]));
 }
 
 /// Returns the story as an answer of GitHub's API at `asked_at` shows it, with the state of its
@@ -288,17 +304,19 @@ fn github_s_own_decision_counts_where_it_is_known() {
     let known = after_fetch(&story, decided(ReviewDecision::Approved));
     let waiting = turns(&known, Some(time(100))).waiting.unwrap();
     assert_eq!(answer(&waiting), (Author, 30, vec!["r0"]));
-    // A review that followed makes it a decision of the past.
-    story.does(95, &Review(3, Commented));
-    let mut pull_request = after(&story.events);
-    let earlier = Story::of(
-        false,
-        &[(10, Ask(1)), (20, Ask(2)), (30, Review(1, Approved))],
-    );
-    let answered = fetched(&earlier, 90, decided(ReviewDecision::Approved));
-    pull_request.apply_fetched(&answered, Source::Poller);
-    let waiting = turns(&pull_request, Some(time(100))).waiting.unwrap();
-    assert_eq!(answer(&waiting), (Reviewers, 20, vec!["r2"]));
+    let answered = fetched(&story, 90, decided(ReviewDecision::Approved));
+    for (deed, expected) in [
+        // A bot that is asked is none of GitHub's approvals.
+        (Ask(BOT), (Author, 30, vec!["r0"])),
+        // A review that followed makes it a decision of the past.
+        (Review(3, Commented), (Reviewers, 20, vec!["r2"])),
+    ] {
+        story.does(95, &deed);
+        let mut pull_request = after(&story.events);
+        pull_request.apply_fetched(&answered, Source::Poller);
+        let waiting = turns(&pull_request, Some(time(100))).waiting.unwrap();
+        assert_eq!(answer(&waiting), expected, "{deed:?}");
+    }
     // One that requires more counts against the approvals that there are.
     let story = Story::of(false, &[(30, Review(1, Approved))]);
     let known = after_fetch(&story, decided(ReviewDecision::ReviewRequired));

@@ -1,4 +1,4 @@
-//! What holds for every story.
+//! The laws, which hold for every story.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -101,11 +101,7 @@ fn check_pairs(turns: &Turns, ended: Option<Timestamp>, now: Timestamp) {
             pair.end != PairEnd::Open,
             "{pair:?}"
         );
-        assert_eq!(
-            pair.end == PairEnd::Open && ended.is_some(),
-            false,
-            "{pair:?}"
-        );
+        assert!(pair.end != PairEnd::Open || ended.is_none(), "{pair:?}");
         let answered = pair.end == PairEnd::Answered;
         assert_eq!(answered, pair.response_review_at.is_some(), "{pair:?}");
         assert!(

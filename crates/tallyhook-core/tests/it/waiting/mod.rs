@@ -1,4 +1,4 @@
-//! Whose turn it is: the cases of the definition, its laws, and a second implementation.
+//! The turns: the cases of the definition, its laws, and a second implementation.
 
 mod cases;
 mod laws;

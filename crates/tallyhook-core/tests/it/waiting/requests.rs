@@ -1,11 +1,11 @@
 //! Review requests with their answers, and rounds, worked out by hand.
 
-use tallyhook_core::domain::waiting::{PairEnd, ReviewPair, ReviewRound, Turns};
+use tallyhook_core::domain::waiting::{PairEnd, ReviewPair, ReviewRound, Turns, WaitingFor};
 use tallyhook_core::event::ReviewState::{Approved, ChangesRequested, Commented};
 use tallyhook_core::event::{Fact, FactKind};
 use tallyhook_core::github::types::Timestamp;
 use testkit::reviewing::Deed::{self, *};
-use testkit::reviewing::{AUTHOR, BACKEND, BOT, Story};
+use testkit::reviewing::{AUTHOR, BACKEND, BOT, Story, account};
 
 use super::{after, second, time, turns};
 
@@ -40,8 +40,8 @@ fn request(pair: &ReviewPair) -> Request<'_> {
 #[test]
 fn requests_are_answered_withdrawn_ended_or_open() {
     use PairEnd::{Answered, Ended, Open, Withdrawn};
-    type Expected = Vec<Request<'static>>;
-    let cases: [(&str, bool, Vec<(i64, Deed)>, Expected); 12] = [
+    type Case = (&'static str, bool, Vec<(i64, Deed)>, Vec<Request<'static>>);
+    let cases: [Case; 14] = [
         (
             "answered by a review, after a comment",
             false,
@@ -72,6 +72,23 @@ fn requests_are_answered_withdrawn_ended_or_open() {
                 (60, Review(1, Approved)),
             ],
             vec![("r1", 1, 40, Answered, Some(60), Some(60), Some(60))],
+        ),
+        (
+            "a review of the draft is no answer",
+            true,
+            vec![
+                (5, Ask(1)),
+                (7, Review(1, Commented)),
+                (40, Ready),
+                (60, Review(1, Approved)),
+            ],
+            vec![("r1", 1, 40, Answered, Some(60), Some(60), Some(60))],
+        ),
+        (
+            "a review of the draft in the second of the request",
+            true,
+            vec![(5, Ask(1)), (5, Review(1, Approved)), (40, Ready)],
+            vec![("r1", 1, 40, Open, None, None, None)],
         ),
         (
             "a request before another draft keeps its time",
@@ -183,7 +200,8 @@ fn round(round: &ReviewRound) -> Round {
 
 #[test]
 fn rounds_are_blocks_of_reviews_with_the_author_s_answers() {
-    let cases: [(&str, bool, Vec<(i64, Deed)>, Vec<Round>); 7] = [
+    type Case = (&'static str, bool, Vec<(i64, Deed)>, Vec<Round>);
+    let cases: [Case; 7] = [
         (
             "none",
             false,
@@ -299,26 +317,126 @@ fn each_turn_is_a_line() {
     );
 }
 
-#[test]
-fn a_commit_stands_for_a_push_only_where_none_is_known() {
-    let mut known = after(&Story::of(false, &[(30, Review(1, ChangesRequested))]).events);
-    let pushed = |at: i64, kind| Fact {
+fn pushed(at: i64, kind: FactKind, commit: i64, by: u8) -> Fact {
+    Fact {
         at: time(at),
         kind,
         subject: None,
         subject_kind: None,
-        detail: Some(format!("{at:040x}")),
-        actor: None,
-    };
-    known.timeline.add(pushed(50, FactKind::Committed));
-    let found = turns(&known, None);
-    let handed = found.waiting.unwrap().since;
-    assert_eq!((second(handed), found.inferred), (50, true));
-    // With the push itself the commit's own date says nothing.
-    known.timeline.add(pushed(60, FactKind::Pushed));
-    let found = turns(&known, None);
-    let handed = found.waiting.unwrap().since;
-    assert_eq!((second(handed), found.inferred), (60, false));
+        detail: Some(format!("{commit:040x}")),
+        actor: Some(account(by)),
+    }
+}
+
+#[test]
+fn a_commit_stands_for_a_push_only_where_none_is_known() {
+    use FactKind::{Committed, Pushed};
+    let objection = (30, Review(1, ChangesRequested));
+    let after_commit = (60, Review(1, ChangesRequested));
+    let by_author = |at, kind| pushed(at, kind, at, AUTHOR);
+    type Case<'c> = (
+        &'c str,
+        Vec<(i64, Deed)>,
+        Vec<Fact>,
+        (WaitingFor, i64, bool),
+    );
+    let cases: [Case<'_>; 7] = [
+        (
+            "of an unknown push",
+            vec![objection.clone()],
+            vec![by_author(50, Committed)],
+            (WaitingFor::Reviewers, 50, true),
+        ),
+        (
+            "a bot's",
+            vec![objection.clone()],
+            vec![pushed(50, Committed, 50, BOT)],
+            (WaitingFor::Author, 30, false),
+        ),
+        (
+            "with a push that follows",
+            vec![objection.clone()],
+            vec![by_author(50, Committed), by_author(60, Pushed)],
+            (WaitingFor::Reviewers, 60, false),
+        ),
+        (
+            "answered before a later push",
+            vec![objection.clone(), after_commit.clone()],
+            vec![by_author(50, Committed), by_author(90, Pushed)],
+            (WaitingFor::Reviewers, 90, true),
+        ),
+        (
+            "unanswered before a later push, as of before it",
+            vec![objection.clone(), (60, Comment(2))],
+            vec![by_author(50, Committed), by_author(250, Pushed)],
+            (WaitingFor::Reviewers, 50, true),
+        ),
+        (
+            "by a clock that is ahead",
+            vec![(20, Ask(1)), after_commit],
+            vec![
+                pushed(50, Pushed, 7, AUTHOR),
+                pushed(65, Committed, 7, AUTHOR),
+            ],
+            (WaitingFor::Author, 60, false),
+        ),
+        (
+            "before the creation",
+            vec![objection],
+            vec![by_author(-5, Committed), by_author(0, Committed)],
+            (WaitingFor::Author, 30, false),
+        ),
+    ];
+    for (name, deeds, facts, expected) in cases {
+        let mut known = after(&Story::of(false, &deeds).events);
+        known.timeline.extend(facts);
+        let found = turns(&known, Some(time(200)));
+        let waiting = found.waiting.unwrap();
+        let found = (waiting.on, second(waiting.since), found.inferred);
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn late_push_leaves_the_turns_before_it_as_they_were() {
+    let deeds = [
+        (10, Review(1, ChangesRequested)),
+        (40, Review(1, ChangesRequested)),
+        (60, Review(1, Approved)),
+    ];
+    let mut known = after(&Story::of(false, &deeds).events);
+    known
+        .timeline
+        .extend([20, 50].map(|at| pushed(at, FactKind::Committed, at, AUTHOR)));
+    let before = turns(&known, Some(time(79))).steps;
+    assert_eq!(before.len(), 6, "{before:?}");
+    known.timeline.add(pushed(80, FactKind::Pushed, 80, AUTHOR));
+    assert_eq!(turns(&known, Some(time(100))).steps, before);
+}
+
+/// A request that was stored without the kind of its reviewer.
+#[test]
+fn a_request_of_unknown_kind_to_a_known_bot_is_a_bot_s() {
+    const COPILOT: i64 = 175_728_472;
+    for (id, deeds, expected) in [
+        (COPILOT, vec![], WaitingFor::Nobody),
+        (
+            account(BOT).id.0,
+            vec![(5, Review(BOT, Commented))],
+            WaitingFor::Nobody,
+        ),
+        (account(BOT).id.0, vec![], WaitingFor::Reviewers),
+    ] {
+        let mut known = after(&Story::of(false, &deeds).events);
+        known.timeline.add(Fact {
+            subject: Some(id),
+            detail: Some("Copilot".to_owned()),
+            ..pushed(20, FactKind::ReviewRequested, 0, AUTHOR)
+        });
+        let found = turns(&known, None);
+        assert_eq!(found.waiting.unwrap().on, expected, "{id}");
+        assert_eq!(found.pairs.is_empty(), expected == WaitingFor::Nobody);
+    }
 }
 
 #[test]
