@@ -10,11 +10,14 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, ResponseError, web};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
-use tallyhook_store::TokenHash;
+use tallyhook_store::{AccessRole, TokenHash};
 
 use super::caller::Caller;
 use super::error::ApiError;
-use super::{ApiState, request_body, routes, same_origin};
+use super::{ApiState, request_body, routes, same_origin, session_cookie};
+
+/// The field of a page's form with the session's token.
+pub(crate) const CSRF_FIELD: &str = "csrf_token";
 
 /// Returns a new token: 256 random bits, with a prefix that scanners for leaked secrets can match.
 pub fn new_token() -> String {
@@ -81,6 +84,47 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
     request_body::read(request).await?;
     request.extensions_mut().insert(caller);
     Ok(())
+}
+
+/// The request of a page that was let in.
+#[derive(Debug)]
+pub(crate) struct AdmittedPage {
+    pub(crate) caller: Caller,
+    /// What forms of a session's pages send as [`CSRF_FIELD`].
+    pub(crate) csrf_token: Option<String>,
+    /// The fields of the form that it sends.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+/// Admits the request of a page: checks its caller and role and, if it changes something, that a
+/// page of this server made it.
+///
+/// # Errors
+/// 401, 403, or those of the form's body.
+pub(crate) async fn admit_page(
+    request: &mut ServiceRequest,
+    role: AccessRole,
+) -> Result<AdmittedPage, ApiError> {
+    let api = request.app_data::<web::Data<ApiState>>().cloned();
+    let api = api.ok_or(ApiError::Unauthorized)?;
+    let caller = Caller::of_request(&api, request.request()).await?;
+    caller.require(role)?;
+    let cookie = session_cookie::read(request.request()).filter(|_| caller.session.is_some());
+    let csrf_token = cookie.as_deref().map(session_cookie::csrf_token);
+    let mut fields = Vec::new();
+    if !request.method().is_safe() {
+        same_origin::refuse_unstated(request.request())?;
+        let payload = request.take_payload();
+        let body = request_body::read_form(request.request(), payload).await?;
+        fields.extend(form_urlencoded::parse(&body).into_owned());
+        let sent = fields.iter().find(|(name, _)| name == CSRF_FIELD);
+        same_origin::check_form(request.request(), sent.map(|(_, value)| value.as_str()))?;
+    }
+    Ok(AdmittedPage {
+        caller,
+        csrf_token,
+        fields,
+    })
 }
 
 pub(super) fn peer(request: &HttpRequest) -> Option<IpAddr> {

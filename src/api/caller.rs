@@ -53,13 +53,13 @@ impl CallerCredential {
 
 /// The caller of a request.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) kind: CallerKind,
+pub(crate) struct Caller {
+    pub(crate) kind: CallerKind,
     pub(super) team: TeamId,
-    pub(super) team_name: String,
-    pub(super) role: AccessRole,
+    pub(crate) team_name: String,
+    pub(crate) role: AccessRole,
     /// The login that "me" means to it.
-    pub(super) login: Option<String>,
+    pub(crate) login: Option<String>,
     pub(super) credential: CallerCredential,
     /// The digest of its token, or of the one with which its session began.
     pub(super) token: TokenHash,
@@ -150,6 +150,11 @@ impl Caller {
             session,
             is_only_team: grant.is_only_team,
         }
+    }
+
+    /// Returns true if the caller has the rights of a role.
+    pub(crate) fn may(&self, role: AccessRole) -> bool {
+        self.require(role).is_ok()
     }
 
     /// Refuses a caller without the rights of a role.

@@ -62,6 +62,8 @@ use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
+pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
+pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
@@ -95,7 +97,7 @@ use crate::notify::Channels;
 /// The state that every handler of the API shares.
 pub struct ApiState {
     pub store: Store,
-    pub rules: NumberRules,
+    pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
     /// `owner/name`, the repository of `/api/prs/{number}`.

@@ -1,5 +1,7 @@
-//! The reads that commands share with the API: the same parameters, answers and errors, without a
-//! server.
+//! The reads that commands and pages share with the API: the same parameters, answers and errors,
+//! without a request.
+
+use std::sync::Arc;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
@@ -10,17 +12,28 @@ use super::input::parse_query;
 use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
-    CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer, deliveries,
-    listing, metrics, pull_requests, waiting,
+    ApiState, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer,
+    deliveries, listing, metrics, pull_requests, waiting,
 };
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
 #[derive(Clone)]
 pub struct StoreReads {
     pub store: Store,
-    pub rules: NumberRules,
+    pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
+}
+
+impl ApiState {
+    /// Returns the reads of this process.
+    pub(crate) fn reads(&self) -> StoreReads {
+        StoreReads {
+            store: self.store.clone(),
+            rules: Arc::clone(&self.rules),
+            show_people: self.show_people,
+        }
+    }
 }
 
 impl StoreReads {

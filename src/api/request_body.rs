@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::web::{self, Bytes};
+use actix_web::web::Bytes;
 use actix_web::{HttpMessage, HttpRequest};
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
@@ -44,17 +44,14 @@ pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// Those of [`read`], and [`ApiError::MediaType`].
-pub(super) async fn read_form(
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<Bytes, ApiError> {
+pub(super) async fn read_form(request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
     const FORM: &str = "application/x-www-form-urlencoded";
     let media_type = request.headers().get(CONTENT_TYPE);
     let media_type = media_type.and_then(|value| value.to_str().ok()?.split(';').next());
     if !media_type.is_some_and(|named| named.trim().eq_ignore_ascii_case(FORM)) {
         return Err(ApiError::MediaType(FORM));
     }
-    collect(request.headers(), payload.into_inner(), MAX_FORM_BYTES).await
+    collect(request.headers(), payload, MAX_FORM_BYTES).await
 }
 
 async fn collect(

@@ -177,7 +177,7 @@ pub(super) async fn login(
 ) -> Result<HttpResponse, ApiError> {
     same_origin::refuse_unstated(&request)?;
     refuse_plain(&request)?;
-    let form = LoginForm::parse(&request_body::read_form(&request, body).await?)?;
+    let form = LoginForm::parse(&request_body::read_form(&request, body.into_inner()).await?)?;
     let token = auth::hash(&form.token);
     let caller = Caller::of(&api, &CallerCredential::Token(token)).await?;
     let refuse = || api.wrong_tokens.refuse(auth::peer(&request), true);
@@ -252,10 +252,10 @@ pub(super) async fn logout(
 ) -> Result<HttpResponse, ApiError> {
     same_origin::refuse_unstated(&request)?;
     let body = match same_origin::is_form(&request) {
-        true => request_body::read_form(&request, body).await?,
+        true => request_body::read_form(&request, body.into_inner()).await?,
         false => web::Bytes::new(),
     };
-    same_origin::check_form(&request, form_field(&body, "csrf_token").as_deref())?;
+    same_origin::check_form(&request, form_field(&body, auth::CSRF_FIELD).as_deref())?;
     if let Some(value) = session_cookie::read(&request) {
         let credential = CallerCredential::Session(auth::hash(&value));
         if let Some(caller) = Caller::of(&api, &credential).await? {

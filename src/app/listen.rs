@@ -25,6 +25,7 @@ use super::RoleSet;
 use super::connections::{CLOSING_TIME, Connections, HEAD_TIME, WatchedStream, watch_request};
 use super::shutdown::REQUEST_GRACE;
 use crate::api::{self, ApiState, WebSocketServer};
+use crate::dashboard::{self, Links};
 use crate::ingest::{self, Ingest};
 use crate::sync::webhook::ENDPOINT;
 
@@ -65,7 +66,7 @@ fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Returns the server on these sockets, which runs once it is awaited, and the first's address.
 pub(super) fn serve(
     listeners: Vec<TcpListener>,
-    (api, sockets): (ApiState, WebSocketServer),
+    (api, sockets, links): (ApiState, WebSocketServer, Links),
     ingest: Option<Ingest>,
     roles: RoleSet,
     connections: usize,
@@ -74,9 +75,10 @@ pub(super) fn serve(
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .context("the server has no listening address")?;
-    let (api, sockets, ingest) = (
+    let (api, sockets, links, ingest) = (
         web::Data::new(api),
         web::Data::new(sockets),
+        web::Data::new(links),
         ingest.map(web::Data::new),
     );
     let app = move || {
@@ -99,6 +101,12 @@ pub(super) fn serve(
                     .add(("Cache-Control", "no-store")),
             )
             .configure(|service| api::add_routes(&mut ServiceConfig::new(service), roles.api))
+            .configure(|service| {
+                if roles.api {
+                    service.app_data(links.clone());
+                    dashboard::add_routes(service);
+                }
+            })
     };
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let limit = connections.div_ceil(threads * listeners.len());

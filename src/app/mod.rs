@@ -26,6 +26,7 @@ use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
 use crate::api::WebSocketServer;
 use crate::config::{Config, GITHUB_API_URL, WebhookSecrets};
+use crate::dashboard::Links;
 use crate::ingest::{Ingest, IngestLimits};
 use crate::notify::{self, RetryPolicy};
 use crate::telemetry;
@@ -135,6 +136,7 @@ impl RunningServer {
         telemetry::prometheus();
         let parts = SharedParts::open(config, options).await?;
         let host = github_host(config, &parts.store).await?;
+        let links = Links::new("", host.as_ref().map_or("github.com", GithubHost::as_str));
         let notifier = parts.notifier(options).await?;
         let secrets = watch::Sender::new(config.secrets_in_force());
         let ingest = parts.queue.clone().filter(|_| roles.ingest).map(|queue| {
@@ -149,7 +151,7 @@ impl RunningServer {
         let connections = open_files::max_connections(config.websocket_clients);
         let listeners = listen::listeners(config.listen, handed_over)?;
         let (server, address) =
-            listen::serve(listeners, (api, sockets), ingest, roles, connections)?;
+            listen::serve(listeners, (api, sockets, links), ingest, roles, connections)?;
         if parts.github.is_none() {
             tracing::info!(
                 "GITHUB_TOKEN is not set: what webhooks miss is not fetched from GitHub"

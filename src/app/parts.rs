@@ -91,7 +91,7 @@ impl SharedParts {
     ) -> ApiState {
         ApiState {
             store: self.store.clone(),
-            rules: config.numbers.clone(),
+            rules: Arc::new(config.numbers.clone()),
             show_people: config.show_people,
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),

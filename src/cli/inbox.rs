@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use chrono::{SecondsFormat, Utc};
@@ -265,7 +266,7 @@ impl DeadCommand {
                 let rules = NumberRules::default();
                 let reader = Reader::Store(Box::new(StoreReads {
                     store: store.clone(),
-                    rules,
+                    rules: Arc::new(rules),
                     show_people: false,
                 }));
                 let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));

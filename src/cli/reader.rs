@@ -1,5 +1,6 @@
 //! The data that reading commands show: from the database, or from another server's API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -53,7 +54,7 @@ impl ReadFromArgs {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
             return Ok(Reader::Store(Box::new(StoreReads {
                 store,
-                rules: config.numbers,
+                rules: Arc::new(config.numbers),
                 show_people: config.show_people,
             })));
         };

@@ -1,0 +1,16 @@
+//! The dashboard: pages over the reads of the API, in the same process and under the same roles.
+//!
+//! Each file below has one page, or a few that belong together, and names their paths in its
+//! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
+
+mod assets;
+mod layout;
+mod links;
+mod login;
+mod overview;
+mod page;
+mod routes;
+mod words;
+
+pub use self::links::Links;
+pub use self::routes::{PageCall, add_routes, page_calls};
