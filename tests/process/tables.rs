@@ -204,7 +204,7 @@ fn whole_words(name: &str, shown: &str) {
         "dead" => &["dead letters", "last received", "dead", "reason: "],
         "notify" => &["slack", "webhook", "pending"],
         "doctor" => &["ok", "warning", "next step: "],
-        "token" => &["name", "created", "a token with a name of some length"],
+        "token" => &["name", "role", "admin", "expires", "a token with a name"],
         "stats" => &["merged from", "cycle p50", "p90", "all", "2026-03-"],
         _ => &[],
     };
