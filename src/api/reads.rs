@@ -23,6 +23,8 @@ pub struct StoreReads {
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
+    /// The login of the reader, which `me` stands for.
+    pub me: Option<String>,
 }
 
 impl ApiState {
@@ -32,6 +34,7 @@ impl ApiState {
             store: self.store.clone(),
             rules: Arc::clone(&self.rules),
             show_people: self.show_people,
+            me: None,
         }
     }
 }
@@ -42,7 +45,8 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn pull_requests(&self, query: &str) -> Result<Page<PullRequestItem>, ApiError> {
-        listing::listed(&self.store, &self.rules, parse_query(query)?, None).await
+        let (clock, me): (ClockQuery, _) = (parse_query(query)?, self.me.clone());
+        listing::listed(&self.store, &self.rules, parse_query(query)?, &clock, me).await
     }
 
     /// Answers as `GET /api/repos/{owner}/{repo}/prs/{number}`, from what is stored.

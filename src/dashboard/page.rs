@@ -35,9 +35,12 @@ pub(super) struct PageRequest {
 }
 
 impl PageRequest {
-    /// Returns the reads of the API.
+    /// Returns the reads of the API, for the caller.
     pub(super) fn reads(&self) -> StoreReads {
-        self.api.reads()
+        StoreReads {
+            me: self.caller.login.clone(),
+            ..self.api.reads()
+        }
     }
 
     /// Returns a part of the path, such as the number of `/prs/{number}`.
