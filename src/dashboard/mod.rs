@@ -5,6 +5,8 @@
 
 mod assets;
 mod chart;
+mod csv;
+mod filters;
 mod layout;
 mod links;
 mod login;
