@@ -4,6 +4,9 @@
 //! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
 
 mod assets;
+mod chart;
+mod csv;
+mod filters;
 mod layout;
 mod links;
 mod login;
