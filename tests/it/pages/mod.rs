@@ -1,0 +1,4 @@
+//! Pages, as browsers get them.
+
+mod login;
+mod shell;
