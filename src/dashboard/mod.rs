@@ -12,6 +12,7 @@ mod links;
 mod login;
 mod overview;
 mod page;
+mod preferences;
 mod pull_requests;
 mod routes;
 mod rows;

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::filter::OverviewFilter;
 use crate::api::{Page, PullRequestItem, WaitingAnswer, WaitingFor};
-use crate::dashboard::layout::block;
+use crate::dashboard::layout::{Section, block};
 use crate::dashboard::page::{PageRequest, PageResult};
 use crate::dashboard::rows::RowsQuery;
 use crate::dashboard::{waits, words};
@@ -30,7 +30,7 @@ pub(super) async fn wall(page: PageRequest) -> PageResult {
             (block(longest, |found| longest_waits(&page, &found)))
         }
     };
-    Ok(page.show_on_wall("Where pull requests wait", &body))
+    Ok(page.show(Section::Wall, "Where pull requests wait", &body))
 }
 
 fn counts(page: &PageRequest, filter: &OverviewFilter, answer: &WaitingAnswer) -> Markup {

@@ -84,7 +84,7 @@ pub(super) fn is_open(page: &PageRequest) -> bool {
 
 /// Returns the columns of the address, else those that fit the list.
 pub(super) fn chosen(page: &PageRequest) -> Vec<ListColumn> {
-    let named: Vec<_> = page.values("cols").collect();
+    let named: Vec<_> = page.values(super::COLUMNS).collect();
     let mut columns: Vec<_> = match (named.is_empty(), is_open(page)) {
         (false, _) => CHOICES
             .iter()

@@ -1,9 +1,11 @@
 //! The filters of the list, and the lists that are asked for most.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::columns::CHOICES;
-use super::{OF_PAGE, of_list};
+use super::{COLUMNS, of_list};
 use crate::dashboard::page::PageRequest;
 use crate::dashboard::{filters, waits};
 
@@ -49,7 +51,7 @@ pub(super) fn presets(page: &PageRequest) -> Markup {
     html! {
         div .actions role="group" aria-label="Lists" {
             @for (words, query) in shown {
-                @let is_current = of_list(page).eq(query.iter().copied());
+                @let is_current = is_exactly(page, query);
                 a href=(page.links.to("/prs", query.iter().copied()))
                     aria-current=[is_current.then_some("true")] { (words) }
             }
@@ -154,7 +156,7 @@ fn more(page: &PageRequest) -> Markup {
                 (filters::input(page, "to", "Updated before", "text"))
                 (filters::select(page, "order", "Order", &[("", "Largest, newest"), ("asc", "Smallest, oldest")]))
                 (filters::check(page, "counted", "Only those that numbers count"))
-                (filters::multi(page, OF_PAGE[0], "Columns", &columns))
+                (filters::multi(page, COLUMNS, "Columns", &columns))
             }
         }
     }
@@ -185,3 +187,9 @@ const DRAFTS: [(&str, &str); 3] = [
     ("false", "No drafts"),
     ("true", "Only drafts"),
 ];
+
+/// Returns true if the list has these parameters and no other.
+fn is_exactly(page: &PageRequest, query: &[(&str, &str)]) -> bool {
+    let given: BTreeSet<_> = of_list(page).collect();
+    given == query.iter().copied().collect()
+}

@@ -13,8 +13,40 @@ use super::routes::PageRoute;
 use super::{csv, words};
 use crate::api::{AccessRole, ApiError, ListCount, Page, PullRequestItem};
 
-/// The parameters that are of the page, not of the list.
-const OF_PAGE: [&str; 1] = ["cols"];
+/// The parameter that is of the page, not of the list.
+const COLUMNS: &str = "cols";
+/// The parameters of `GET /api/prs` that an address can have; the page has its own size.
+const LIST_PARAMETERS: [&str; 29] = [
+    "q",
+    "state",
+    "repo",
+    "author",
+    "authors",
+    "reason",
+    "waiting_for",
+    "waiting_on",
+    "waited_min",
+    "waited_max",
+    "draft",
+    "label",
+    "flag",
+    "counted",
+    "excluded",
+    "stage",
+    "min_hours",
+    "max_hours",
+    "missing",
+    "clock",
+    "merged_from",
+    "merged_to",
+    "closed_from",
+    "closed_to",
+    "from",
+    "to",
+    "sort",
+    "order",
+    "cursor",
+];
 /// The rows of a page.
 const ROWS: &str = "50";
 /// The ranges that bound an order which no index has.
@@ -62,14 +94,16 @@ async fn file(page: PageRequest) -> PageResult {
 
 /// Returns the parameters of the address that the API reads.
 fn of_list(page: &PageRequest) -> impl Iterator<Item = (&str, &str)> {
-    page.parameters()
-        .filter(|(name, _)| !OF_PAGE.contains(name) && !["count", "per_page"].contains(name))
+    LIST_PARAMETERS
+        .iter()
+        .filter_map(|name| Some((*name, page.parameter(name)?)))
 }
 
 /// Returns the address of this list with other values of some parameters.
 fn with<'a>(page: &'a PageRequest, changed: &'a [(&'a str, &'a str)]) -> String {
-    let kept = page
-        .parameters()
+    let columns = page.values(COLUMNS).map(|column| (COLUMNS, column));
+    let kept = of_list(page)
+        .chain(columns)
         .filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
     page.links.to("/prs", kept.chain(changed.iter().copied()))
 }
