@@ -116,8 +116,9 @@ fn known_theme(name: &str) -> Option<&'static str> {
 pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &Markup) -> Markup {
     let links = &page.links;
     let entries = NAVIGATION.iter().filter(|(_, _, _, role)| page.may(*role));
+    let is_wall = section == Section::Wall;
     let header = html! {
-        nav aria-label="Pages" {
+        @if !is_wall { nav aria-label="Pages" {
             @for (entry, path, words, _) in entries {
                 a href=(links.path(path)) aria-current=[(*entry == section).then_some("page")] { (words) }
                 @if *entry == Section::DeadLetters && page.dead_letters > 0 {
@@ -125,9 +126,9 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
                         data-count { (words::grouped(page.dead_letters)) }
                 }
             }
-        }
+        } }
         p #live role="status" data-at=(page.now.to_utc().to_rfc3339()) { "as of " (words::time(page.now)) }
-        (account(page))
+        @if !is_wall { (account(page)) }
     };
     // A screen on a wall has no hand to choose with.
     let of_address = match section {
@@ -151,7 +152,7 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
         theme: of_address.or_else(|| page.theme()),
         base: links.path(""),
         takes_keys: page.takes_keys(),
-        is_wall: section == Section::Wall,
+        is_wall,
     };
     document.markup(question, &header, &body)
 }

@@ -66,8 +66,8 @@ pub(super) fn clock(page: &PageRequest) -> ShownClock {
     }
 }
 
-/// Returns true if the list has open pull requests alone.
-pub(super) fn is_open(page: &PageRequest) -> bool {
+/// Returns true if the list is about waiting, and so is sorted by it.
+pub(super) fn is_about_waiting(page: &PageRequest) -> bool {
     const ABOUT_WAITING: [&str; 5] = [
         "waiting_for",
         "reason",
@@ -75,17 +75,15 @@ pub(super) fn is_open(page: &PageRequest) -> bool {
         "waited_min",
         "waited_max",
     ];
-    page.parameter("state") == Some("open")
-        || page.parameter("sort") == Some("waiting")
-        || ABOUT_WAITING
-            .iter()
-            .any(|name| page.parameter(name).is_some())
+    let mut names = ABOUT_WAITING.iter();
+    page.parameter("sort") == Some("waiting") || names.any(|name| page.parameter(name).is_some())
 }
 
 /// Returns the columns of the address, else those that fit the list.
 pub(super) fn chosen(page: &PageRequest) -> Vec<ListColumn> {
+    let is_open = page.parameter("state") == Some("open") || is_about_waiting(page);
     let named: Vec<_> = page.values(super::COLUMNS).collect();
-    let mut columns: Vec<_> = match (named.is_empty(), is_open(page)) {
+    let mut columns: Vec<_> = match (named.is_empty(), is_open) {
         (false, _) => CHOICES
             .iter()
             .filter(|(name, _, _)| named.contains(name))
@@ -134,7 +132,16 @@ impl ListColumn {
                 .map(|(_, words)| *words),
             _ => known.map(|(_, words, _)| *words),
         };
-        html! { th scope="col" .num[self.is_number()] .hide[self.is_hidden()] { (words.unwrap_or_default()) } }
+        html! { th class=[self.class()] scope="col" { (words.unwrap_or_default()) } }
+    }
+
+    const fn class(self) -> Option<&'static str> {
+        match (self.is_number(), self.is_hidden()) {
+            (true, true) => Some("num hide"),
+            (true, false) => Some("num"),
+            (false, true) => Some("hide"),
+            (false, false) => None,
+        }
     }
 
     const fn is_number(self) -> bool {
@@ -157,7 +164,7 @@ impl ListColumn {
     ) -> Markup {
         let content = self.content(page, item, clock);
         let reason = self.is_number().then_some("a fact of its row");
-        html! { td .num[self.is_number()] .hide[self.is_hidden()] data-n=[reason] { (content) } }
+        html! { td class=[self.class()] data-n=[reason] { (content) } }
     }
 
     fn content(self, page: &PageRequest, item: &PullRequestItem, clock: ShownClock) -> Markup {

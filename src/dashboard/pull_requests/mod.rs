@@ -73,7 +73,9 @@ async fn list(page: PageRequest) -> PageResult {
         (form::filters(&page, &names))
         section #list data-live="pr" aria-label="The list" {
             @match found {
-                Err(ApiError::BadRequest(message)) => (refused(&page, &message)),
+                Err(error @ (ApiError::BadRequest(_) | ApiError::NotFound(_))) => {
+                    (refused(&page, &error.to_string()))
+                }
                 found => (block(found, |found| shown(&page, &found))),
             }
         }
@@ -193,11 +195,15 @@ fn nothing(page: &PageRequest, found: &Page<PullRequestItem>) -> Markup {
 }
 
 fn order_words(page: &PageRequest) -> &'static str {
-    match (page.parameter("sort"), page.parameter("order")) {
-        (Some(_), Some("asc")) => "The smallest and oldest first",
-        (Some("waiting"), _) => "The longest waits first",
-        (Some(_), _) => "The largest and newest first",
-        (None, _) if columns::is_open(page) => "The longest waits first",
-        (None, _) => "The newest first",
+    let is_ascending = page.parameter("order") == Some("asc");
+    let is_by_wait = match page.parameter("sort") {
+        Some(sort) => sort == "waiting",
+        None => columns::is_about_waiting(page),
+    };
+    match (is_by_wait, is_ascending) {
+        (true, false) => "The longest waits first",
+        (true, true) => "The shortest waits first",
+        (false, false) => "The largest and newest first",
+        (false, true) => "The smallest and oldest first",
     }
 }

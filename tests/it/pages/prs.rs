@@ -55,7 +55,7 @@ async fn list_shows_what_fits_it_or_the_columns_of_its_address() {
         (
             "/prs?state=open",
             &["Waits for", "Since", "backend"][..],
-            &["Cycle h"][..],
+            &["scope=\"col\">Cycle h"][..],
         ),
         (
             "/prs?state=merged",
@@ -65,11 +65,11 @@ async fn list_shows_what_fits_it_or_the_columns_of_its_address() {
         (
             "/prs?state=merged&cols=author,size",
             &["mira", "+7 −1"],
-            &["Cycle h", "class=\"mini\""],
+            &["scope=\"col\">Cycle h", "class=\"mini\""],
         ),
         (
             "/prs?stage=pickup&merged_from=60d",
-            &["Pickup h"],
+            &["scope=\"col\">Pickup h"],
             &["Merge wait h</th>"],
         ),
         (
@@ -101,14 +101,14 @@ async fn list_that_cannot_be_says_so_and_offers_one_that_can() {
     );
     let ranges = ["28d", "84d", "365d"];
     for range in ranges {
-        let address = format!("/prs?sort=pickup&amp;authors=human&amp;merged_from={range}");
+        let address = format!("/prs?authors=human&amp;sort=pickup&amp;merged_from={range}");
         assert!(html.contains(&address), "{address}: {html}");
         let listed = shown(&server, &address.replace("&amp;", "&")).await;
         assert!(!rows(&listed).0.is_empty(), "{range}");
     }
     for (query, words) in [
         ("reason=drafts", "did you mean `draft`?"),
-        ("repo=acme-corp/none", "not found"),
+        ("repo=acme-corp/none", "there is no such repository"),
         ("waiting_on=me", "this token has no login"),
         ("cursor=e30", "start without it"),
     ] {

@@ -8,7 +8,8 @@ use tallyhook_core::domain::waiting::{
 };
 use tallyhook_core::github::types::{AccountId, PrNumber, Timestamp};
 use tallyhook_store::{
-    BatchWrite, PartyName, PullRequestFilter, Store, WaitingFilter, WaitingTotals,
+    BatchWrite, ListOrder, PartyName, PullRequestFilter, SortKey, Store, WaitingFilter,
+    WaitingTotals,
 };
 
 use super::{WHOLE_LIFE, histories, now, open, recording, write};
@@ -327,6 +328,10 @@ async fn each_cell_of_the_totals_has_a_list_of_as_many_rows(database: Database) 
             reason: Some(reason),
             waiting_since_until: until,
             waiting_since_after: after,
+            order: ListOrder {
+                key: SortKey::Waiting,
+                ascending: false,
+            },
             ..PullRequestFilter::default()
         };
         let counted = async |filter: PullRequestFilter| {
