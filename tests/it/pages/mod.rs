@@ -1,0 +1,5 @@
+//! Pages, as browsers get them.
+
+mod browser;
+mod safety;
+mod table;
