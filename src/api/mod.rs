@@ -21,6 +21,7 @@ mod input;
 mod listing;
 mod load;
 mod metrics;
+mod one_time_login;
 mod origin;
 mod page;
 mod pull_requests;
@@ -46,7 +47,7 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use tallyhook_core::domain::numbers::NumberRules;
@@ -63,6 +64,7 @@ use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
+pub(crate) use self::answers::{names_first, prefers_html};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
@@ -75,13 +77,16 @@ pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
+pub use self::one_time_login::OneTimeLogins;
 pub use self::page::Page;
 pub use self::pull_requests::{
     PullRequestDetail, PullRequestItem, ReadContext, TimelineEntry, detail, list_item,
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
+pub(crate) use self::routes::unrouted;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
+pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
@@ -93,7 +98,7 @@ pub use self::waiting::{
 };
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
-use crate::config::{SyncConfig, WebhookSecrets};
+use crate::config::{PublicUrl, SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
 
 /// The state that every handler of the API shares.
@@ -107,6 +112,9 @@ pub struct ApiState {
     /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
     pub wrong_tokens: WrongTokens,
+    pub one_time_logins: Arc<OneTimeLogins>,
+    /// The address for people, behind a proxy.
+    pub public_url: Option<PublicUrl>,
     pub uses: Arc<RecentUses>,
     /// `None` in a process without the roles ingest and worker.
     pub queue: Option<Arc<Queue>>,
@@ -215,8 +223,12 @@ pub fn add_routes(config: &mut ServiceConfig<'_>, readers: bool) {
     config
         .service(open(health::healthz))
         .service(open(health::readyz))
-        .service(open(health::prometheus))
-        .default_service(web::to(move |request| routes::unrouted(request, readers)));
+        .service(open(health::prometheus));
+    if !readers {
+        config.default_service(web::to(async |request: HttpRequest| {
+            unrouted(&request, &[], false)
+        }));
+    }
     if readers {
         let viewer = CallAccess::Role(AccessRole::Viewer);
         config
@@ -300,7 +312,19 @@ fn with_caller() -> Scope<
         .viewer(sessions::list)
         .viewer(sessions::end_all)
         .viewer(sessions::end)
-        .otherwise(web::to(|request| routes::unrouted(request, true)))
+        .otherwise(web::to(async |request: HttpRequest| {
+            unrouted(&request, &[], true)
+        }))
+}
+
+/// Returns the path of the public address: empty, or such as `/tallyhook`.
+fn base_path(request: &HttpRequest) -> &str {
+    public_url(request).map_or("", PublicUrl::path)
+}
+
+fn public_url(request: &HttpRequest) -> Option<&PublicUrl> {
+    let api = request.app_data::<web::Data<ApiState>>()?;
+    api.public_url.as_ref()
 }
 
 /// Formats a timestamp of our own clock.

@@ -11,6 +11,7 @@ mod links;
 mod login;
 mod overview;
 mod page;
+mod preferences;
 mod routes;
 mod words;
 

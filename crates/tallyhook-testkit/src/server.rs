@@ -36,6 +36,7 @@ pub fn config(place: &Place) -> Config {
         default_repository: Some("acme-corp/api-server".to_owned()),
         database_url: place.database_url.clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
+        public_url: None,
         admin_token: Some(TOKEN.to_owned()),
         token: None,
         numbers: NumberRules::default(),
