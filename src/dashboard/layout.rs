@@ -101,7 +101,11 @@ pub(super) fn headers() -> DefaultHeaders {
 
 /// Returns the theme of a browser's cookie; any other value is none.
 pub(super) fn theme(request: &HttpRequest) -> Option<&'static str> {
-    match cookie(request, "theme")?.as_str() {
+    known_theme(&cookie(request, "theme")?)
+}
+
+fn known_theme(name: &str) -> Option<&'static str> {
+    match name {
         "dark" => Some("dark"),
         "light" => Some("light"),
         _ => None,
@@ -125,6 +129,11 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
         p #live role="status" data-at=(page.now.to_utc().to_rfc3339()) { "as of " (words::time(page.now)) }
         (account(page))
     };
+    // A screen on a wall has no hand to choose with.
+    let of_address = match section {
+        Section::Wall => page.parameter("theme").and_then(known_theme),
+        _ => None,
+    };
     let unknown = page.unknown_parameters();
     let body = html! {
         @if !unknown.is_empty() {
@@ -139,7 +148,7 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
         (body)
     };
     let document = Document {
-        theme: page.theme(),
+        theme: of_address.or_else(|| page.theme()),
         base: links.path(""),
         takes_keys: page.takes_keys(),
         is_wall: section == Section::Wall,

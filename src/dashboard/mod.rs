@@ -4,6 +4,7 @@
 //! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
 
 mod assets;
+mod chart;
 mod csv;
 mod filters;
 mod layout;
@@ -12,7 +13,10 @@ mod login;
 mod overview;
 mod page;
 mod preferences;
+mod pull_requests;
 mod routes;
+mod rows;
+mod waits;
 mod words;
 
 pub use self::links::Links;

@@ -14,11 +14,11 @@ use actix_web::{
 
 use super::links::Links;
 use super::page::{PageError, with_page};
-use super::{assets, layout, login, overview, preferences};
+use super::{assets, layout, login, overview, preferences, pull_requests};
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
-const REGION: &str = "x-tallyhook-region";
+pub(super) const REGION: &str = "x-tallyhook-region";
 
 /// A page, or a form of one.
 pub(super) struct PageRoute {
@@ -97,6 +97,7 @@ fn all() -> Vec<PageRoute> {
         login::routes(),
         overview::routes(),
         preferences::routes(),
+        pull_requests::routes(),
     ]
     .into_iter()
     .flatten()

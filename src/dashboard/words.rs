@@ -1,6 +1,7 @@
 //! Numbers and times as pages, and only pages, write them: one way each.
 
 use maud::{Markup, html};
+use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::github::types::Timestamp;
 
 /// The place of a value that is not known.
@@ -58,6 +59,28 @@ pub(super) fn time(time: Timestamp) -> Markup {
         time datetime=(utc.format("%Y-%m-%dT%H:%M:%SZ")) title=(utc.format("%Y-%m-%d %H:%M:%S UTC")) {
             (utc.format("%Y-%m-%d %H:%M"))
         }
+    }
+}
+
+/// Returns the day of a time in UTC, such as `2026-03-16`.
+pub(super) fn day(time: Timestamp) -> String {
+    time.to_utc().format("%Y-%m-%d").to_string()
+}
+
+/// Returns a time to the minute in UTC, as plain text.
+pub(super) fn minute(time: Timestamp) -> String {
+    time.to_utc().format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Returns the words of a stage.
+pub(super) const fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Coding => "coding",
+        Stage::Pickup => "pickup",
+        Stage::Review => "review",
+        Stage::MergeWait => "merge wait",
+        Stage::Redraft => "redraft",
+        Stage::Closed => "closed",
     }
 }
 

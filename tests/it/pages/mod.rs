@@ -2,6 +2,10 @@
 
 mod browser;
 mod login;
+mod overview;
+mod prs;
+mod reading;
 mod safety;
 mod shell;
+mod story;
 mod table;
