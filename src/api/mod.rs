@@ -52,9 +52,10 @@ use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM};
+pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, RunState, SyncStatus};
 use tallyhook_store::{
-    ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
+    TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -81,7 +82,8 @@ pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub use self::sync::{
-    ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
+    BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
+    SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -136,6 +138,11 @@ struct StoredCounts {
     watches: WatchCounts,
     last_round: Option<Moment>,
     backlogs: Vec<ChannelBacklog>,
+    repositories: RepositoryCounts,
+    backfills: BackfillCounts,
+    waiting: Vec<WaitingGroup>,
+    /// Open pull requests of which it is not known what they wait for.
+    waiting_unknown: u64,
 }
 
 /// The lifetime of cached counts. They are readable without a token, and the more rows there are
@@ -151,11 +158,20 @@ impl ApiState {
         {
             return Ok(counts.clone());
         }
+        let filter = WaitingFilter::default();
+        let waiting = self
+            .store
+            .waiting_totals(&filter, Utc::now().into())
+            .await?;
         let counts = StoredCounts {
             inbox: self.store.counts().await?,
             watches: self.watches().await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
+            repositories: self.store.repository_counts().await?,
+            backfills: self.store.backfill_counts().await?,
+            waiting: waiting.groups,
+            waiting_unknown: waiting.unknown,
         };
         *cached = Some((Instant::now(), counts.clone()));
         Ok(counts)
