@@ -4,6 +4,8 @@
 //! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
 
 mod assets;
+mod csv;
+mod filters;
 mod layout;
 mod links;
 mod login;

@@ -59,6 +59,15 @@ impl PageRequest {
             .filter(|(_, value)| !value.is_empty())
     }
 
+    /// Returns the values of a parameter that may be given several times, or with commas.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let of_name = move |(known, _): &(&str, &str)| *known == name;
+        self.parameters()
+            .filter(of_name)
+            .flat_map(|(_, values)| values.split(','))
+            .filter(|value| !value.is_empty())
+    }
+
     /// Returns a field of the form that was sent.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         value(&self.fields, name)
