@@ -82,7 +82,9 @@ pub use self::pull_requests::{
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
+pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
+pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,

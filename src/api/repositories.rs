@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::{HttpResponse, delete, get, post, web};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::completeness::{
     BackfillCoverage, BackfillEnd, Completeness, Coverage, completeness,
@@ -26,6 +26,8 @@ use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 /// The number of runs of a repository that are read for gaps: as many as are kept.
 const RUNS: usize = 20;
+/// The time without a webhook after which changes that the poller found are unexpected.
+const QUIET: TimeDelta = TimeDelta::days(1);
 const UNANSWERED: &str = "GitHub did not answer in time";
 
 /// A tracked repository.
@@ -48,6 +50,8 @@ pub struct RepositoryItem {
     pub last_delivery_at: Option<String>,
     /// Changes that the poller found and no webhook delivered.
     pub missed_by_webhook: u64,
+    /// True if no webhook arrived for a day, although the poller found changes.
+    pub is_quiet: bool,
     /// Its last backfill.
     pub sync_run: Option<i64>,
     pub completeness: Completeness,
@@ -452,6 +456,10 @@ fn item(
         last_error: repository.last_error,
         last_delivery_at: repository.last_delivery_at.map(rfc3339),
         missed_by_webhook: repository.missed_by_webhook,
+        is_quiet: repository.missed_by_webhook > 0
+            && repository
+                .last_delivery_at
+                .is_none_or(|at| Utc::now() - at > QUIET),
         sync_run: runs.first().map(run_id),
         completeness,
     }

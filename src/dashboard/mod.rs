@@ -11,7 +11,10 @@ mod links;
 mod login;
 mod overview;
 mod page;
+mod repositories;
+mod repository;
 mod routes;
+mod sync_run;
 mod words;
 
 pub use self::links::Links;
