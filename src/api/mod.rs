@@ -58,9 +58,10 @@ pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM};
+pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, RunState, SyncStatus};
 use tallyhook_store::{
-    ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
+    TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -88,12 +89,15 @@ pub use self::pull_requests::{
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
+pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub(crate) use self::routes::unrouted;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
 pub use self::shared_reads::SharedReads;
+pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
-    ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
+    BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
+    SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -152,6 +156,11 @@ struct StoredCounts {
     watches: WatchCounts,
     last_round: Option<Moment>,
     backlogs: Vec<ChannelBacklog>,
+    repositories: RepositoryCounts,
+    backfills: BackfillCounts,
+    waiting: Vec<WaitingGroup>,
+    /// Open pull requests of which it is not known what they wait for.
+    waiting_unknown: u64,
 }
 
 /// The lifetime of cached counts. They are readable without a token, and the more rows there are
@@ -167,11 +176,20 @@ impl ApiState {
         {
             return Ok(counts.clone());
         }
+        let filter = WaitingFilter::default();
+        let waiting = self
+            .store
+            .waiting_totals(&filter, Utc::now().into())
+            .await?;
         let counts = StoredCounts {
             inbox: self.store.counts().await?,
             watches: self.watches().await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
+            repositories: self.store.repository_counts().await?,
+            backfills: self.store.backfill_counts().await?,
+            waiting: waiting.groups,
+            waiting_unknown: waiting.unknown,
         };
         *cached = Some((Instant::now(), counts.clone()));
         Ok(counts)

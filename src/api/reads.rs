@@ -13,7 +13,7 @@ use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     ApiState, ComparedTime, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem,
-    WaitingAnswer, deliveries, listing, metrics, pull_requests, waiting,
+    SyncRunItem, WaitingAnswer, deliveries, listing, metrics, pull_requests, sync, waiting,
 };
 
 /// The most repositories that a choice of one names.
@@ -109,5 +109,21 @@ impl StoreReads {
     /// Those of the API.
     pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
         deliveries::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/sync-runs`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn sync_runs(&self, query: &str) -> Result<Page<SyncRunItem>, ApiError> {
+        sync::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/sync-runs/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn sync_run(&self, id: i64) -> Result<SyncRunItem, ApiError> {
+        sync::shown(&self.store, id).await
     }
 }

@@ -14,8 +14,11 @@ mod overview;
 mod page;
 mod preferences;
 mod pull_requests;
+mod repositories;
+mod repository;
 mod routes;
 mod rows;
+mod sync_run;
 mod waits;
 mod words;
 

@@ -1,10 +1,12 @@
 //! Pages, as browsers get them.
 
+mod bearer;
 mod browser;
 mod login;
 mod overview;
 mod prs;
 mod reading;
+mod repositories;
 mod safety;
 mod shell;
 mod story;
