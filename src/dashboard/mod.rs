@@ -12,6 +12,7 @@ mod links;
 mod login;
 mod overview;
 mod page;
+mod pull_request;
 mod routes;
 mod words;
 
