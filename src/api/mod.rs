@@ -79,13 +79,16 @@ pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub(crate) use self::explain::flag_sentence;
+pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
-    PullRequestDetail, PullRequestItem, ReadContext, StagesHours, TimelineEntry, detail, list_item,
+    PullRequestDetail, PullRequestItem, ReadContext, ReviewItem, StagesHours, TimelineEntry,
+    WatchItem, detail, list_item,
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;

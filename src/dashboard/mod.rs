@@ -13,6 +13,7 @@ mod login;
 mod overview;
 mod page;
 mod preferences;
+mod pull_request;
 mod pull_requests;
 mod repositories;
 mod repository;

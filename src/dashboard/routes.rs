@@ -15,7 +15,8 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, layout, login, overview, preferences, pull_requests, repositories, repository, sync_run,
+    assets, layout, login, overview, preferences, pull_request, pull_requests, repositories,
+    repository, sync_run,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -99,6 +100,7 @@ fn all() -> Vec<PageRoute> {
         login::routes(),
         overview::routes(),
         preferences::routes(),
+        pull_request::routes(),
         pull_requests::routes(),
         repositories::routes(),
         repository::routes(),

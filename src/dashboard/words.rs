@@ -3,7 +3,10 @@
 use chrono::DateTime;
 use maud::{Markup, html};
 use tallyhook_core::domain::timings::Stage;
+use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::github::types::Timestamp;
+
+use crate::api::WaitingReason;
 
 /// The place of a value that is not known.
 pub(super) const UNKNOWN: &str = "–";
@@ -32,6 +35,12 @@ pub(super) fn span(seconds: i64) -> String {
 /// Returns hours with two decimals for a table, or the sign of the unknown.
 pub(super) fn hours(hours: Option<f64>) -> String {
     hours.map_or_else(|| UNKNOWN.to_owned(), |hours| format!("{hours:.2}"))
+}
+
+/// Returns seconds as hours with two decimals, rounded to the nearest.
+pub(super) fn hours_of(seconds: i64) -> String {
+    let hundredths = (seconds.max(0) * 100 + 1_800) / 3_600;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 /// Returns a count with its noun, such as `1 pull request` and `2 pull requests`.
@@ -71,6 +80,38 @@ pub(super) fn day(time: Timestamp) -> String {
 /// Returns a time to the minute in UTC, as plain text.
 pub(super) fn minute(time: Timestamp) -> String {
     time.to_utc().format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Returns the words for the thing that an open pull request waits for.
+pub(super) const fn waits_for(reason: WaitingReason) -> &'static str {
+    match reason {
+        WaitingReason::Draft => "its author to end the draft",
+        WaitingReason::Queued => "the merge queue",
+        WaitingReason::LeftQueue => "its author, since the merge queue gave it back",
+        WaitingReason::Conflict => "its author to resolve a conflict",
+        WaitingReason::ChangesRequested => "its author to make the requested changes",
+        WaitingReason::CheckFailed => "its author, since a required check failed",
+        WaitingReason::FirstReview => "a first review",
+        WaitingReason::AnotherLook => "another look",
+        WaitingReason::Comments => "its author to answer",
+        WaitingReason::NobodyAsked => "someone to be asked for a review",
+        WaitingReason::BasePr => "the pull request below it,",
+        WaitingReason::Checks => "checks",
+        WaitingReason::Merge => "its merge",
+    }
+}
+
+/// Returns the words for the party whose turn it is.
+pub(super) const fn turn(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Author => "author",
+        Turn::Reviewers => "reviewers",
+        Turn::Nobody => "no one asked",
+        Turn::Ci => "checks",
+        Turn::MergeQueue => "merge queue",
+        Turn::Maintainers => "maintainers",
+        Turn::Closed => "closed",
+    }
 }
 
 /// Returns the words of a stage.
