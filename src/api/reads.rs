@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::Store;
+use tallyhook_store::{RepositoryFilter, Store};
 
 use super::error::ApiError;
 use super::input::parse_query;
@@ -91,7 +91,10 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
-        let listed = self.store.listed_after(None, MAX_NAMES).await?;
+        let listed = self
+            .store
+            .listed_after(RepositoryFilter::default(), None, MAX_NAMES)
+            .await?;
         Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 
