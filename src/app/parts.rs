@@ -107,6 +107,7 @@ impl SharedParts {
             refreshes: api::BackgroundRefresh::default(),
             secrets,
             channels: self.channels.clone(),
+            retention_days: config.retention_days,
         }
     }
 

@@ -1,19 +1,33 @@
 //! The inbox and its dead letters over HTTP.
 
-use actix_web::{HttpResponse, delete, get, post, web};
-use chrono::Utc;
+mod checking;
+mod dead_letters;
+mod inbox;
+mod listing;
+mod recording;
+
+use actix_web::{HttpResponse, get, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_store::{
-    DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFailure,
-    DeliveryFilter, DeliveryState, Store,
-};
+use tallyhook_store::{Delivery, DeliveryFailure, DeliveryState, Store};
 use utoipa::{IntoParams, ToSchema};
 
+pub use self::checking::{CheckedOutcome, DeliveryCheck};
+pub(super) use self::checking::{check, checked};
+pub(crate) use self::dead_letters::{DeadLetterKey, DeadLetterOrder, discarded, requeued};
+pub(super) use self::dead_letters::{
+    discard, discard_group, groups, list_groups, requeue, requeue_group, show_dead,
+};
+pub(crate) use self::inbox::activity;
+pub(super) use self::inbox::show as show_inbox;
+pub use self::inbox::{InboxActivity, ReceivedHour, RefusedRequests};
+pub(super) use self::listing::{DeadLettersQuery, list, list_dead, listed};
+pub(crate) use self::recording::{JSON_LINES, dead_letter_lines, delivery_line, exported_line};
+pub(super) use self::recording::{export, export_dead};
 use super::error::ApiError;
-use super::input::{JsonInput, QueryInput};
+use super::input::QueryInput;
 use super::page::{self, Page, PageSize};
 use super::{ApiState, rfc3339};
 
@@ -66,112 +80,6 @@ const MAX_PAYLOADS: u64 = 8 * MAX_PAYLOAD;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeliveriesQuery {
-    /// The state of the deliveries.
-    state: Option<DeliveryState>,
-    /// GitHub's name of the event.
-    event: Option<String>,
-    /// `owner/name`
-    repo: Option<String>,
-    /// The number of items, 30 if it is left out.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
-    per_page: Option<PageSize>,
-    /// The `next` of the page before.
-    cursor: Option<String>,
-}
-
-/// The filter of dead letters: that of deliveries, without the state.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct DeadLettersQuery {
-    /// GitHub's name of the event.
-    event: Option<String>,
-    /// `owner/name`
-    repo: Option<String>,
-    /// The number of items, 30 if it is left out.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
-    per_page: Option<PageSize>,
-    /// The `next` of the page before.
-    cursor: Option<String>,
-}
-
-/// Deliveries, newest first. The list is empty if the repository has none.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
-    params(DeliveriesQuery),
-    responses(
-        (status = 200, body = Page<DeliveryItem>),
-        (status = 400, body = super::error::ApiErrorBody),
-    )
-)]
-#[get("/deliveries")]
-pub(super) async fn list(
-    api: web::Data<ApiState>,
-    QueryInput(query): QueryInput<DeliveriesQuery>,
-) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    listed(&api.store, query).await.map(web::Json)
-}
-
-/// Dead letters, newest first.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
-    params(DeadLettersQuery),
-    responses(
-        (status = 200, body = Page<DeliveryItem>),
-        (status = 400, body = super::error::ApiErrorBody),
-    )
-)]
-#[get("/dead-letters")]
-pub(super) async fn list_dead(
-    api: web::Data<ApiState>,
-    QueryInput(query): QueryInput<DeadLettersQuery>,
-) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    let DeadLettersQuery {
-        event,
-        repo,
-        per_page,
-        cursor,
-    } = query;
-    let query = DeliveriesQuery {
-        state: Some(DeliveryState::Dead),
-        event,
-        repo,
-        per_page,
-        cursor,
-    };
-    listed(&api.store, query).await.map(web::Json)
-}
-
-/// Returns a page of stored deliveries.
-pub(super) async fn listed(
-    store: &Store,
-    query: DeliveriesQuery,
-) -> Result<Page<DeliveryItem>, ApiError> {
-    let DeliveriesQuery {
-        state,
-        event,
-        repo,
-        per_page,
-        cursor,
-    } = query;
-    let size = per_page.unwrap_or_default();
-    let filter = DeliveryFilter {
-        state,
-        event,
-        repo,
-        before: page::decode(cursor.as_deref())?,
-    };
-    let deliveries = store.deliveries(&filter, size.rows()).await?;
-    Ok(page::page(
-        deliveries,
-        size,
-        |delivery| delivery.id,
-        |delivery| item(&delivery),
-    ))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
 pub(super) struct DeliveryQuery {
     /// The number of items, 30 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
@@ -180,8 +88,9 @@ pub(super) struct DeliveryQuery {
     cursor: Option<String>,
 }
 
-/// Every delivery of a GUID, oldest first: several only if their bodies differ. Payloads over 1 MiB,
-/// and those beyond 8 MiB together, are at `payload_url`.
+/// Every delivery of a GUID, oldest first: several only if their bodies differ. A number that is no
+/// GUID is the id of a delivery. Payloads over 1 MiB, and those beyond 8 MiB together, are at
+/// `payload_url`.
 #[utoipa::path(
     tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
     params(("guid" = String, Path), DeliveryQuery),
@@ -197,12 +106,31 @@ pub(super) async fn show(
     guid: web::Path<String>,
     QueryInput(query): QueryInput<DeliveryQuery>,
 ) -> Result<web::Json<Page<DeliveryDetail>>, ApiError> {
-    let size = query.per_page.unwrap_or_default();
-    let after: Option<DeliveryId> = page::decode(query.cursor.as_deref())?;
     let mut deliveries = api.store.deliveries_by_guid(&guid).await?;
+    if let (true, Ok(id)) = (deliveries.is_empty(), guid.parse()) {
+        deliveries.extend(api.store.delivery(DeliveryId(id)).await?);
+    }
     if deliveries.is_empty() {
         return Err(ApiError::NotFound("delivery"));
     }
+    detailed(&api.store, deliveries, query).await.map(web::Json)
+}
+
+/// Returns the delivery of an id, as [`show`] does.
+pub(super) async fn of_id(store: &Store, id: i64) -> Result<DeliveryDetail, ApiError> {
+    let delivery = store.delivery(DeliveryId(id)).await?;
+    let delivery = delivery.ok_or(ApiError::NotFound("delivery"))?;
+    let inside = delivery.body_bytes <= MAX_PAYLOAD;
+    with_payload(store, delivery, inside).await
+}
+
+async fn detailed(
+    store: &Store,
+    mut deliveries: Vec<Delivery>,
+    query: DeliveryQuery,
+) -> Result<Page<DeliveryDetail>, ApiError> {
+    let size = query.per_page.unwrap_or_default();
+    let after: Option<DeliveryId> = page::decode(query.cursor.as_deref())?;
     deliveries.retain(|delivery| after.is_none_or(|after| delivery.id.0 > after.0));
     deliveries.truncate(size.rows() as usize);
     let listed = page::page(
@@ -217,10 +145,9 @@ pub(super) async fn show(
         let bytes = delivery.body_bytes;
         let inside = bytes <= room.min(MAX_PAYLOAD);
         room -= if inside { bytes } else { 0 };
-        items.push(with_payload(&api.store, delivery, inside).await?);
+        items.push(with_payload(store, delivery, inside).await?);
     }
-    let next = listed.next;
-    Ok(web::Json(Page::new(items, next)))
+    Ok(Page::new(items, listed.next))
 }
 
 /// GitHub's payload of one delivery, as `payload_url` names it.
@@ -238,172 +165,20 @@ pub(super) async fn show_payload(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
-    let payload = payload(&api.store, DeliveryId(*id)).await?;
-    let payload = payload.ok_or(ApiError::NotFound("payload"))?;
+    let payload = payload_text(&api.store, *id).await?;
     Ok(HttpResponse::Ok()
         .content_type("application/json")
-        .body(String::from(Box::<str>::from(payload))))
+        .body(payload))
 }
 
-/// One dead letter with its history and payload.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "get_dead_letter", security(("token" = [])),
-    params(("id" = i64, Path)),
-    responses(
-        (status = 200, body = DeliveryDetail),
-        (status = 404, body = super::error::ApiErrorBody),
-    )
-)]
-#[get("/dead-letters/{id}")]
-pub(super) async fn show_dead(
-    api: web::Data<ApiState>,
-    id: web::Path<i64>,
-) -> Result<web::Json<DeliveryDetail>, ApiError> {
-    let delivery = api.store.delivery(DeliveryId(*id)).await?;
-    let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
-    let dead = dead.ok_or(ApiError::NotFound("dead letter"))?;
-    let inside = dead.body_bytes <= MAX_PAYLOAD;
-    Ok(web::Json(with_payload(&api.store, dead, inside).await?))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct DiscardQuery {
-    /// The reason; kept with the delivery.
-    reason: Option<String>,
-}
-
-/// Discards a dead letter: its state becomes ignored.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "discard_dead_letter",
-    security(("token" = [])), params(("id" = i64, Path), DiscardQuery),
-    responses(
-        (status = 204, description = "discarded"),
-        (status = 404, body = super::error::ApiErrorBody),
-    )
-)]
-#[delete("/dead-letters/{id}")]
-pub(super) async fn discard(
-    api: web::Data<ApiState>,
-    id: web::Path<i64>,
-    QueryInput(query): QueryInput<DiscardQuery>,
-) -> Result<HttpResponse, ApiError> {
-    let reason = format!(
-        "discarded: {}",
-        query.reason.as_deref().unwrap_or("no reason given")
-    );
-    let selection = DeadLetterSelection::Ids(vec![DeliveryId(*id)]);
-    match api.store.discard(&selection, &reason, Utc::now()).await? {
-        0 => Err(ApiError::NotFound("dead letter")),
-        _ => Ok(HttpResponse::NoContent().finish()),
-    }
-}
-
-/// Dead letters grouped by reason, event and repository, the largest group first.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "list_dead_letter_groups",
-    security(("token" = [])),
-    responses((status = 200, body = Page<DeadLetterGroup>))
-)]
-#[get("/dead-letters/groups")]
-pub(super) async fn list_groups(
-    api: web::Data<ApiState>,
-) -> Result<web::Json<Page<DeadLetterGroup>>, ApiError> {
-    Ok(web::Json(Page::new(api.store.dead_groups().await?, None)))
-}
-
-/// A selection of dead letters to requeue: those that match every given field.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RequeueGroup {
-    reason: Option<String>,
-    event: Option<String>,
-    /// `owner/name`
-    repo: Option<String>,
-    /// Must be true if no other field is given.
-    #[serde(default)]
-    all: bool,
-}
-
-/// Dead letters that were requeued.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RequeuedGroup {
-    #[schema(example = "requeued")]
-    status: &'static str,
-    /// Their number.
-    deliveries: u64,
-}
-
-/// Requeues a group of dead letters, or all of them. Their attempts start from zero.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "requeue_dead_letters",
-    security(("token" = [])), request_body = RequeueGroup,
-    responses(
-        (status = 202, body = RequeuedGroup, description = "requeued"),
-        (status = 400, body = super::error::ApiErrorBody),
-    )
-)]
-#[post("/dead-letters/requeue")]
-pub(super) async fn requeue_group(
-    api: web::Data<ApiState>,
-    JsonInput(group): JsonInput<RequeueGroup>,
-) -> Result<HttpResponse, ApiError> {
-    let RequeueGroup {
-        reason,
-        event,
-        repo,
-        all,
-    } = group;
-    let like = DeadLetterMatch {
-        reason,
-        event,
-        repo,
-    };
-    if all != (like == DeadLetterMatch::default()) {
-        let message = "give a reason, an event or a repo of the dead letters to requeue, or \
-                       else \"all\": true";
-        return Err(ApiError::BadRequest(message.to_owned()));
-    }
-    let deliveries = api
-        .store
-        .requeue(&DeadLetterSelection::Like(like), Utc::now())
-        .await?;
-    Ok(HttpResponse::Accepted().json(RequeuedGroup {
-        status: "requeued",
-        deliveries,
-    }))
-}
-
-/// A dead letter that was requeued.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RequeuedLetter {
-    #[schema(example = "requeued")]
-    status: &'static str,
-    id: i64,
-}
-
-/// Requeues a dead letter. Its attempts start from zero.
-#[utoipa::path(
-    tag = "deliveries", operation_id = "requeue_dead_letter",
-    security(("token" = [])), params(("id" = i64, Path)),
-    responses(
-        (status = 202, body = RequeuedLetter, description = "requeued"),
-        (status = 404, body = super::error::ApiErrorBody),
-    )
-)]
-#[post("/dead-letters/{id}/requeue")]
-pub(super) async fn requeue(
-    api: web::Data<ApiState>,
-    id: web::Path<i64>,
-) -> Result<HttpResponse, ApiError> {
-    let selection = DeadLetterSelection::Ids(vec![DeliveryId(*id)]);
-    match api.store.requeue(&selection, Utc::now()).await? {
-        0 => Err(ApiError::NotFound("dead letter")),
-        _ => Ok(HttpResponse::Accepted().json(RequeuedLetter {
-            status: "requeued",
-            id: *id,
-        })),
-    }
+/// Returns the stored payload of a delivery.
+///
+/// # Errors
+/// If there is none, or its retention time is over.
+pub(super) async fn payload_text(store: &Store, id: i64) -> Result<String, ApiError> {
+    let payload = payload(store, DeliveryId(id)).await?;
+    let payload = payload.ok_or(ApiError::NotFound("payload"))?;
+    Ok(String::from(Box::<str>::from(payload)))
 }
 
 fn item(delivery: &Delivery) -> DeliveryItem {
