@@ -58,7 +58,9 @@ pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, RunState, SyncStatus};
+pub use tallyhook_store::{
+    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, RunState, SyncStatus,
+};
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
     TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
@@ -76,7 +78,14 @@ pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
-pub use self::deliveries::{DeliveryDetail, DeliveryItem};
+pub use self::deliveries::{
+    CheckedOutcome, DeliveryCheck, DeliveryDetail, DeliveryItem, InboxActivity, ReceivedHour,
+    RefusedRequests,
+};
+pub(crate) use self::deliveries::{
+    DeadLetterKey, DeadLetterOrder, JSON_LINES, activity as inbox_activity, dead_letter_lines,
+    delivery_line, discarded, exported_line, requeued,
+};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub(crate) use self::explain::flag_sentence;
@@ -146,6 +155,8 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
+    /// The days for which payloads of finished deliveries are kept.
+    pub retention_days: u32,
 }
 
 /// The last counts and the time when they were read.
@@ -316,6 +327,7 @@ fn with_caller() -> Scope<
         .admin(channels::list)
         .admin(channels::test)
         .viewer(channels::list_notifications)
+        .admin(channels::retry)
         .viewer(metrics::cycle_time)
         .viewer(metrics::compare)
         .viewer(metrics::cohort)
@@ -323,12 +335,17 @@ fn with_caller() -> Scope<
         .viewer(metrics::points)
         .viewer(metrics::explain)
         .viewer(load::load)
+        .operator(deliveries::show_inbox)
         .operator(deliveries::list)
         .operator(deliveries::show)
+        .operator(deliveries::check)
+        .operator(deliveries::export)
         .operator(deliveries::show_payload)
         .operator(deliveries::list_dead)
         .operator(deliveries::list_groups)
+        .operator(deliveries::export_dead)
         .operator(deliveries::requeue_group)
+        .operator(deliveries::discard_group)
         .operator(deliveries::show_dead)
         .operator(deliveries::discard)
         .operator(deliveries::requeue)

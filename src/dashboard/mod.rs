@@ -6,8 +6,12 @@
 mod assets;
 mod chart;
 mod csv;
+mod dead_letters;
+mod deliveries;
+mod delivery;
 mod filters;
 mod layout;
+mod letter_decisions;
 mod links;
 mod login;
 mod overview;

@@ -15,8 +15,8 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, layout, login, overview, preferences, pull_request, pull_requests, repositories,
-    repository, sync_run,
+    assets, dead_letters, deliveries, layout, login, overview, preferences, pull_request,
+    pull_requests, repositories, repository, sync_run,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -97,6 +97,8 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        dead_letters::routes(),
+        deliveries::routes(),
         login::routes(),
         overview::routes(),
         preferences::routes(),

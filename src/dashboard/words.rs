@@ -62,6 +62,32 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// Returns a size such as `8.2 kB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    let units = [(1_000_000_u64, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            let tenths = bytes.saturating_mul(10) / unit;
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Returns a short time such as `0.25 s`, and a long one as [`span`] does.
+pub(super) fn milliseconds(milliseconds: i64) -> String {
+    let milliseconds = milliseconds.max(0);
+    if milliseconds < 60_000 {
+        format!(
+            "{}.{:02} s",
+            milliseconds / 1_000,
+            milliseconds % 1_000 / 10
+        )
+    } else {
+        span(milliseconds / 1_000)
+    }
+}
+
 /// Returns a time as an element that programs read, to the minute, in UTC.
 pub(super) fn time(time: Timestamp) -> Markup {
     let utc = time.to_utc();
@@ -158,6 +184,20 @@ pub(super) fn read(text: &str) -> Option<Timestamp> {
     Some(at.to_utc().into())
 }
 
+/// Returns a time as the API writes it as an element that programs read.
+pub(super) fn stated(text: Option<&str>) -> Markup {
+    match text.and_then(read) {
+        Some(at) => time(at),
+        None => html! { (UNKNOWN) },
+    }
+}
+
+/// Reads a time that the API wrote.
+pub(super) fn read(text: &str) -> Option<Timestamp> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(at.to_utc().into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +216,26 @@ mod tests {
             (-5, "0 s"),
         ] {
             assert_eq!(span(seconds), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_short_times_have_their_unit() {
+        for (size, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (8_250, "8.2 kB"),
+            (3_100_000, "3.1 MB"),
+        ] {
+            assert_eq!(bytes(size), expected);
+        }
+        for (time, expected) in [
+            (-3, "0.00 s"),
+            (257, "0.25 s"),
+            (59_990, "59.99 s"),
+            (61_000, "1 min"),
+        ] {
+            assert_eq!(milliseconds(time), expected);
         }
     }
 
