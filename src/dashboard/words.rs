@@ -184,20 +184,6 @@ pub(super) fn read(text: &str) -> Option<Timestamp> {
     Some(at.to_utc().into())
 }
 
-/// Returns a time as the API writes it as an element that programs read.
-pub(super) fn stated(text: Option<&str>) -> Markup {
-    match text.and_then(read) {
-        Some(at) => time(at),
-        None => html! { (UNKNOWN) },
-    }
-}
-
-/// Reads a time that the API wrote.
-pub(super) fn read(text: &str) -> Option<Timestamp> {
-    let at = DateTime::parse_from_rfc3339(text).ok()?;
-    Some(at.to_utc().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
