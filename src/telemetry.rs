@@ -1,10 +1,12 @@
 //! Metrics for Prometheus.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use parking_lot::Mutex;
 use tallyhook_github_client as client;
 use tallyhook_queue::AMQP_CONNECTED;
 
@@ -38,6 +40,12 @@ pub const POLLER_LAST_ROUND: &str = "tallyhook_poller_last_round_seconds";
 pub const NOTIFICATIONS_PENDING: &str = "tallyhook_notifications_pending";
 pub const NOTIFICATIONS_DEAD: &str = "tallyhook_notifications_dead";
 pub const CHANNEL_FAILURES: &str = "tallyhook_channel_failures";
+pub const OPEN_PULL_REQUESTS: &str = "tallyhook_open_pull_requests";
+pub const WAITING_OLDEST: &str = "tallyhook_waiting_oldest_seconds";
+pub const REPOSITORIES: &str = "tallyhook_repositories";
+pub const REPOSITORIES_INCOMPLETE: &str = "tallyhook_repositories_incomplete";
+pub const BACKFILLS: &str = "tallyhook_backfills";
+pub const BACKFILL_PACE: &str = "tallyhook_backfill_seconds_per_100_pull_requests";
 
 /// A metric as `/metrics` and the reference describe it.
 #[derive(Clone, Copy, Debug)]
@@ -345,6 +353,39 @@ pub const METRICS: &[Metric] = &[
         &["channel"],
         "Failed attempts in a row, by channel.",
     ),
+    Metric::stored(
+        OPEN_PULL_REQUESTS,
+        &["waiting_for"],
+        "Open pull requests by the kind that they wait for, or unknown.",
+    ),
+    Metric::stored(
+        WAITING_OLDEST,
+        &["waiting_for"],
+        "The longest time that an open pull request waits, by the kind that it waits for; absent \
+         without one.",
+    ),
+    Metric::stored(
+        REPOSITORIES,
+        &["state"],
+        "Tracked repositories by state of their synchronisation.",
+    ),
+    Metric::stored(
+        REPOSITORIES_INCOMPLETE,
+        &[],
+        "Tracked repositories of which something is missing.",
+    ),
+    Metric::stored(
+        BACKFILLS,
+        &["state"],
+        "Backfills that are kept, of each repository the last twenty, by state: the attempted ones \
+         are done or failed.",
+    ),
+    Metric::stored(
+        BACKFILL_PACE,
+        &[],
+        "Seconds per 100 pull requests of the backfills that are done; absent before a pull request \
+         was fetched.",
+    ),
 ];
 
 const SECONDS: [f64; 12] = [
@@ -391,9 +432,18 @@ pub fn metric_label(event: &str) -> &'static str {
         .unwrap_or("other")
 }
 
+/// The refusals of this process by reason: those of the counter, which cannot be read.
+static REFUSALS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
 /// Counts a request that is refused, or a connection that is ended for others.
 pub fn count_refusal(reason: &'static str) {
     counter!(REQUESTS_REFUSED, "reason" => reason).increment(1);
+    *REFUSALS.lock().entry(reason).or_default() += 1;
+}
+
+/// Returns the refusals of this process by reason.
+pub fn refusals() -> BTreeMap<&'static str, u64> {
+    REFUSALS.lock().clone()
 }
 
 /// Records a new dead letter in log and metrics.

@@ -58,9 +58,12 @@ pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM};
+pub use tallyhook_store::{
+    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, RunState, SyncStatus,
+};
 use tallyhook_store::{
-    ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
+    TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -75,25 +78,38 @@ pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
-pub use self::deliveries::{DeliveryDetail, DeliveryItem};
+pub use self::deliveries::{
+    CheckedOutcome, DeliveryCheck, DeliveryDetail, DeliveryItem, InboxActivity, ReceivedHour,
+    RefusedRequests,
+};
+pub(crate) use self::deliveries::{
+    DeadLetterKey, DeadLetterOrder, JSON_LINES, activity as inbox_activity, dead_letter_lines,
+    delivery_line, discarded, exported_line, requeued,
+};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub(crate) use self::explain::flag_sentence;
+pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
-    PullRequestDetail, PullRequestItem, ReadContext, StagesHours, TimelineEntry, detail, list_item,
+    PullRequestDetail, PullRequestItem, ReadContext, ReviewItem, StagesHours, TimelineEntry,
+    WatchItem, detail, list_item,
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
+pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub(crate) use self::routes::unrouted;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
 pub use self::shared_reads::SharedReads;
+pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
-    ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
+    BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
+    SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -139,6 +155,8 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
+    /// The days for which payloads of finished deliveries are kept.
+    pub retention_days: u32,
 }
 
 /// The last counts and the time when they were read.
@@ -152,6 +170,11 @@ struct StoredCounts {
     watches: WatchCounts,
     last_round: Option<Moment>,
     backlogs: Vec<ChannelBacklog>,
+    repositories: RepositoryCounts,
+    backfills: BackfillCounts,
+    waiting: Vec<WaitingGroup>,
+    /// Open pull requests of which it is not known what they wait for.
+    waiting_unknown: u64,
 }
 
 /// The lifetime of cached counts. They are readable without a token, and the more rows there are
@@ -167,11 +190,20 @@ impl ApiState {
         {
             return Ok(counts.clone());
         }
+        let filter = WaitingFilter::default();
+        let waiting = self
+            .store
+            .waiting_totals(&filter, Utc::now().into())
+            .await?;
         let counts = StoredCounts {
             inbox: self.store.counts().await?,
             watches: self.watches().await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
+            repositories: self.store.repository_counts().await?,
+            backfills: self.store.backfill_counts().await?,
+            waiting: waiting.groups,
+            waiting_unknown: waiting.unknown,
         };
         *cached = Some((Instant::now(), counts.clone()));
         Ok(counts)
@@ -295,6 +327,7 @@ fn with_caller() -> Scope<
         .admin(channels::list)
         .admin(channels::test)
         .viewer(channels::list_notifications)
+        .admin(channels::retry)
         .viewer(metrics::cycle_time)
         .viewer(metrics::compare)
         .viewer(metrics::cohort)
@@ -302,12 +335,17 @@ fn with_caller() -> Scope<
         .viewer(metrics::points)
         .viewer(metrics::explain)
         .viewer(load::load)
+        .operator(deliveries::show_inbox)
         .operator(deliveries::list)
         .operator(deliveries::show)
+        .operator(deliveries::check)
+        .operator(deliveries::export)
         .operator(deliveries::show_payload)
         .operator(deliveries::list_dead)
         .operator(deliveries::list_groups)
+        .operator(deliveries::export_dead)
         .operator(deliveries::requeue_group)
+        .operator(deliveries::discard_group)
         .operator(deliveries::show_dead)
         .operator(deliveries::discard)
         .operator(deliveries::requeue)

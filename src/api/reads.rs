@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::Store;
+use tallyhook_store::{DeadLetterGroup, RepositoryFilter, Store};
 
+use super::deliveries::DeadLettersQuery;
 use super::error::ApiError;
 use super::input::parse_query;
 use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
-    ApiState, ComparedTime, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem,
-    WaitingAnswer, deliveries, listing, metrics, pull_requests, waiting,
+    ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
+    PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, deliveries, listing, metrics,
+    pull_requests, sync, waiting,
 };
 
 /// The most repositories that a choice of one names.
@@ -91,7 +93,10 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
-        let listed = self.store.listed_after(None, MAX_NAMES).await?;
+        let listed = self
+            .store
+            .listed_after(RepositoryFilter::default(), None, MAX_NAMES)
+            .await?;
         Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 
@@ -109,5 +114,62 @@ impl StoreReads {
     /// Those of the API.
     pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
         deliveries::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/sync-runs`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn sync_runs(&self, query: &str) -> Result<Page<SyncRunItem>, ApiError> {
+        sync::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/sync-runs/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn sync_run(&self, id: i64) -> Result<SyncRunItem, ApiError> {
+        sync::shown(&self.store, id).await
+    }
+
+    /// Answers as `GET /api/dead-letters`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn dead_letters(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
+        let query: DeadLettersQuery = parse_query(query)?;
+        deliveries::listed(&self.store, query.into()).await
+    }
+
+    /// Answers as `GET /api/dead-letters/groups`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn dead_letter_groups(&self) -> Result<Page<DeadLetterGroup>, ApiError> {
+        deliveries::groups(&self.store).await
+    }
+
+    /// Answers as `GET /api/deliveries/{guid}` for an id.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn delivery(&self, id: i64) -> Result<DeliveryDetail, ApiError> {
+        deliveries::of_id(&self.store, id).await
+    }
+
+    /// Answers as `GET /api/delivery-payloads/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn delivery_payload(&self, id: i64) -> Result<String, ApiError> {
+        deliveries::payload_text(&self.store, id).await
+    }
+
+    /// Answers as `POST /api/deliveries/{id}/check`, which writes nothing.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn checked_delivery(&self, id: i64) -> Result<DeliveryCheck, ApiError> {
+        deliveries::checked(&self.store, &self.rules, id).await
     }
 }

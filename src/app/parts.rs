@@ -112,6 +112,7 @@ impl SharedParts {
             refreshes: api::BackgroundRefresh::default(),
             secrets,
             channels: self.channels.clone(),
+            retention_days: config.retention_days,
         }
     }
 

@@ -6,16 +6,24 @@
 mod assets;
 mod chart;
 mod csv;
+mod dead_letters;
+mod deliveries;
+mod delivery;
 mod filters;
 mod layout;
+mod letter_decisions;
 mod links;
 mod login;
 mod overview;
 mod page;
 mod preferences;
+mod pull_request;
 mod pull_requests;
+mod repositories;
+mod repository;
 mod routes;
 mod rows;
+mod sync_run;
 mod waits;
 mod words;
 

@@ -14,7 +14,10 @@ use actix_web::{
 
 use super::links::Links;
 use super::page::{PageError, with_page};
-use super::{assets, layout, login, overview, preferences, pull_requests};
+use super::{
+    assets, dead_letters, deliveries, layout, login, overview, preferences, pull_request,
+    pull_requests, repositories, repository, sync_run,
+};
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
@@ -94,10 +97,16 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        dead_letters::routes(),
+        deliveries::routes(),
         login::routes(),
         overview::routes(),
         preferences::routes(),
+        pull_request::routes(),
         pull_requests::routes(),
+        repositories::routes(),
+        repository::routes(),
+        sync_run::routes(),
     ]
     .into_iter()
     .flatten()

@@ -392,6 +392,7 @@ async fn lists_of_deliveries(database: &Database) {
             event: event.map(str::to_owned),
             repo: repo.map(str::to_owned),
             before,
+            ..DeliveryFilter::default()
         };
         // The combination of an event and a repository may be rare while each alone is common.
         let both = if event.is_some() && repo.is_some() {

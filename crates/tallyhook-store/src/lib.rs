@@ -39,9 +39,10 @@ pub use tallyhook_core::domain::recording::{
 
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::deliveries::{
-    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
-    Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
-    NewDelivery, NewState, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
+    AcceptOutcome, ClaimedDeliveries, DELIVERIES_LOOKED_AT, DISCARDED, DeadLetterGroup,
+    DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryCounts, DeliveryFailure,
+    DeliveryFilter, DeliveryState, ExhaustedDelivery, NO_REPOSITORY, NewDelivery, NewState,
+    PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
 };
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
@@ -63,9 +64,9 @@ pub use self::pull_requests::{
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
-    MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryGap, RunOptions, RunState,
-    SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts,
-    WatchedPullRequest,
+    BackfillCounts, MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryCounts,
+    RepositoryFilter, RepositoryGap, RunFilter, RunOptions, RunState, SyncOutcome, SyncRun,
+    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };
 pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,

@@ -139,11 +139,21 @@ impl TestServer {
 
     /// Creates a token without an end, and returns it.
     pub async fn create_token(&self, name: &str, role: AccessRole) -> String {
+        self.create_token_of(name, role, None).await
+    }
+
+    /// Creates a token of a person, without an end, and returns it.
+    pub async fn create_token_of(
+        &self,
+        name: &str,
+        role: AccessRole,
+        login: Option<&str>,
+    ) -> String {
         let store = &self.running.store;
         let order = TokenOrder {
             name,
             role,
-            login: None,
+            login,
             expires_at: None,
         };
         let created = tallyhook::api::create_token(store, DEFAULT_TEAM, order).await;

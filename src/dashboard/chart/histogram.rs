@@ -32,14 +32,12 @@ pub(in crate::dashboard) fn histogram(
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
     let ends: Vec<_> = bars.iter().map(|bar| label(bar.to_hours)).collect();
     let content = html! {
-        line x1=(unit(LEFT)) x2=(unit(LEFT + ACROSS)) y1=(unit(TOP + PLOT)) y2=(unit(TOP + PLOT))
-            stroke="currentColor" stroke-opacity="0.4" {}
+        line .axis x1=(unit(LEFT)) x2=(unit(LEFT + ACROSS)) y1=(unit(TOP + PLOT)) y2=(unit(TOP + PLOT)) {}
         @for bar in bars.iter().filter(|bar| bar.count > 0) { (drawn(bar, axis, most)) }
         (column_labels(ends.iter().map(String::as_str)))
         @for (place, (name, hours)) in percentiles.iter().enumerate() {
             @let x = LEFT + axis.share(*hours) * ACROSS;
-            line x1=(unit(x)) x2=(unit(x)) y1=(unit(TOP)) y2=(unit(TOP + PLOT))
-                stroke="currentColor" stroke-dasharray="4 3" {}
+            line .line x1=(unit(x)) x2=(unit(x)) y1=(unit(TOP)) y2=(unit(TOP + PLOT)) {}
             // Two that are close stand below each other.
             text x=(unit(x + 4.0)) y=(unit(if place % 2 == 0 { 12.0 } else { TOP + 12.0 })) {
                 (name) " " (words::hours(Some(*hours))) " h"
@@ -64,8 +62,8 @@ fn drawn(bar: &HistogramBar, axis: DoublingAxis, most: u64) -> Markup {
     html! {
         a href=(bar.address) aria-label=(words) {
             title { (words) }
-            rect x=(unit(LEFT + from)) y=(unit(TOP + PLOT - height)) width=(unit(width))
-                height=(unit(height)) fill="#0072b2" {}
+            rect .bar x=(unit(LEFT + from)) y=(unit(TOP + PLOT - height)) width=(unit(width))
+                height=(unit(height)) {}
             text x=(unit(LEFT + from + width / 2.0)) y=(unit(TOP + PLOT - height - 4.0))
                 text-anchor="middle" { (words::grouped(bar.count)) }
         }

@@ -6,16 +6,12 @@ use super::scale::{ACROSS, HEIGHT, HourAxis, LEFT, PLOT, TOP, column_labels, col
 use super::{drawing, unit};
 use crate::dashboard::words;
 
-/// A line: hours for each stretch of time, with gaps where they are not known.
+/// A line, whose name is also the class of its dashes: hours for each stretch of time, with gaps where they are not known.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct ChartLine {
     pub(in crate::dashboard) name: &'static str,
     pub(in crate::dashboard) hours: Vec<Option<f64>>,
 }
-
-/// The dashes of lines in their order: they differ without their colours.
-const DASHES: [&str; 3] = ["none", "8 4", "2 4"];
-const COLOURS: [&str; 3] = ["#0072b2", "#d55e00", "#8c8c8c"];
 
 /// Draws lines over stretches of time, which have these labels.
 pub(in crate::dashboard) fn lines(title: &str, labels: &[String], drawn: &[ChartLine]) -> Markup {
@@ -27,17 +23,15 @@ pub(in crate::dashboard) fn lines(title: &str, labels: &[String], drawn: &[Chart
         (column_labels(labels.iter().map(String::as_str)))
         @for (order, line) in drawn.iter().enumerate() {
             @let known = known_places(line, labels.len(), |column| middle(column), axis);
-            @let colour = COLOURS[order % COLOURS.len()];
             @for part in known.chunk_by(|one, next| one.column + 1 == next.column) {
-                polyline points=(points(part)) fill="none" stroke=(colour) stroke-width="2"
-                    stroke-dasharray=(DASHES[order % DASHES.len()]) {}
+                polyline class={ "line " (line.name) } points=(points(part)) {}
             }
             @for place in &known {
-                circle cx=(unit(place.x)) cy=(unit(place.y)) r="3" fill=(colour) {
+                circle .dot cx=(unit(place.x)) cy=(unit(place.y)) r="3" {
                     title { (labels[place.column]) ", " (line.name) ": " (words::hours(Some(place.hours))) " h" }
                 }
             }
-            (name(line.name, order, colour))
+            (name(line.name, order))
         }
     };
     drawing(title, HEIGHT, &content)
@@ -78,12 +72,11 @@ fn points(places: &[LinePlace]) -> String {
 }
 
 /// Draws the name of a line beside a piece of it: lines may end at one height.
-fn name(name: &str, order: usize, colour: &str) -> Markup {
+fn name(name: &str, order: usize) -> Markup {
     #[allow(clippy::cast_precision_loss, reason = "few lines")]
     let x = LEFT + ACROSS - 220.0 + 76.0 * order as f64;
     html! {
-        line x1=(unit(x)) x2=(unit(x + 30.0)) y1="8" y2="8" stroke=(colour) stroke-width="2"
-            stroke-dasharray=(DASHES[order % DASHES.len()]) {}
+        line class={ "line " (name) } x1=(unit(x)) x2=(unit(x + 30.0)) y1="8" y2="8" {}
         text x=(unit(x + 35.0)) y="12" { (name) }
     }
 }

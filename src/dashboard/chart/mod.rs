@@ -27,15 +27,11 @@ use crate::dashboard::words;
 /// The width of every chart in its own units; the page scales it.
 const WIDTH: f64 = 960.0;
 
-/// Returns the colour of a stage, of those that Okabe and Ito found to differ for every eye.
-pub(super) const fn colour(stage: Stage) -> &'static str {
+/// Returns the class that has the colour of a stage.
+const fn stage_class(stage: Stage) -> &'static str {
     match stage {
-        Stage::Coding => "#56b4e9",
-        Stage::Pickup => "#e69f00",
-        Stage::Review => "#009e73",
-        Stage::MergeWait => "#cc79a7",
-        Stage::Redraft => "#8c8c8c",
-        Stage::Closed => "#bdbdbd",
+        Stage::MergeWait => "merge-wait",
+        stage => stage.as_str(),
     }
 }
 
@@ -45,10 +41,8 @@ pub(super) fn legend(stages: &[Stage]) -> Markup {
         ul .legend {
             @for stage in stages {
                 li {
-                    svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" {
-                        rect width="12" height="12" fill=(colour(*stage)) {}
-                    }
-                    " " (words::stage(*stage))
+                    span class={ "swatch " (stage_class(*stage)) } aria-hidden="true" {}
+                    (words::stage(*stage))
                 }
             }
         }
@@ -64,8 +58,7 @@ fn unit(value: f64) -> String {
 /// Returns the whole chart. A chart with links is a group: an image has no links.
 fn drawing(label: &str, height: f64, content: &Markup) -> Markup {
     html! {
-        svg .chart role="group" aria-label=(label) viewBox=(format!("0 0 {WIDTH} {height}"))
-            font-size="12" fill="currentColor" {
+        svg .chart role="group" aria-label=(label) viewBox=(format!("0 0 {WIDTH} {height}")) {
             (content)
         }
     }

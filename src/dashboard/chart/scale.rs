@@ -149,9 +149,8 @@ pub(super) fn label(hours: f64) -> String {
 fn grid_line(height: f64, hours: f64) -> Markup {
     let y = TOP + PLOT - height;
     html! {
-        line x1=(unit(LEFT)) x2=(unit(LEFT + ACROSS)) y1=(unit(y)) y2=(unit(y))
-            stroke="currentColor" stroke-opacity="0.2" {}
-        text x=(unit(LEFT - 6.0)) y=(unit(y + 4.0)) text-anchor="end" { (label(hours)) }
+        line .grid x1=(unit(LEFT)) x2=(unit(LEFT + ACROSS)) y1=(unit(y)) y2=(unit(y)) {}
+        text .quiet x=(unit(LEFT - 6.0)) y=(unit(y + 4.0)) text-anchor="end" { (label(hours)) }
     }
 }
 
@@ -171,7 +170,7 @@ pub(super) fn column_labels<'a>(labels: impl ExactSizeIterator<Item = &'a str>) 
     let every = count.div_ceil(12).max(1);
     html! {
         @for (column, label) in labels.enumerate().filter(|(column, _)| column % every == 0) {
-            text x=(unit(middle(column))) y=(unit(TOP + PLOT + 16.0)) text-anchor="middle" { (label) }
+            text .quiet x=(unit(middle(column))) y=(unit(TOP + PLOT + 16.0)) text-anchor="middle" { (label) }
         }
     }
 }

@@ -30,11 +30,11 @@ pub(in crate::dashboard) fn scatter(title: &str, dots: &[ScatterDot]) -> Markup 
                 @let y = TOP + PLOT * (1.0 - axis.share(dot.hours));
                 a href=(dot.address) {
                     title { (dot.name) ": " (words::hours(Some(dot.hours))) " h" }
-                    circle cx=(unit(x)) cy=(unit(y)) r="4" fill="#0072b2" fill-opacity="0.6" {}
+                    circle .dot cx=(unit(x)) cy=(unit(y)) r="4" {}
                 }
             }
-            text x=(unit(LEFT)) y=(unit(TOP + PLOT + 16.0)) { (words::day(first)) }
-            text x=(unit(LEFT + ACROSS)) y=(unit(TOP + PLOT + 16.0)) text-anchor="end" {
+            text .quiet x=(unit(LEFT)) y=(unit(TOP + PLOT + 16.0)) { (words::day(first)) }
+            text .quiet x=(unit(LEFT + ACROSS)) y=(unit(TOP + PLOT + 16.0)) text-anchor="end" {
                 (words::day(last))
             }
         }

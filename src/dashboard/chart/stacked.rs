@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tallyhook_core::domain::timings::Stage;
 
 use super::scale::{HEIGHT, HourAxis, PLOT, TOP, column_labels, columns, sound};
-use super::{colour, drawing, unit};
+use super::{drawing, stage_class, unit};
 use crate::dashboard::words;
 
 /// A bar: the mean hours of each stage, from its foot up.
@@ -62,8 +62,8 @@ fn drawn(bar: &StackedBar, axis: HourAxis, middle: f64, place: f64) -> Markup {
                 @let height = axis.height(*hours);
                 @if height > 0.0 {
                     @let y = { top -= height; top };
-                    rect x=(unit(middle - width / 2.0)) y=(unit(y)) width=(unit(width))
-                        height=(unit(height)) fill=(colour(*stage)) {}
+                    rect class=(stage_class(*stage)) x=(unit(middle - width / 2.0)) y=(unit(y))
+                        width=(unit(width)) height=(unit(height)) {}
                 }
             }
             text x=(unit(middle)) y=(unit(top - 4.0)) text-anchor="middle" {

@@ -4,10 +4,10 @@ use maud::{Markup, html};
 use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::github::types::Timestamp;
 
-use super::{WIDTH, colour, drawing, unit};
+use super::{WIDTH, drawing, stage_class, unit};
 use crate::dashboard::words;
 
-const HEIGHT: f64 = 96.0;
+const HEIGHT: f64 = 112.0;
 const TOP: f64 = 34.0;
 const BAR: f64 = 34.0;
 /// The room on each side, so that marks at the ends are inside.
@@ -129,16 +129,15 @@ pub(in crate::dashboard) fn stage_bar(title: &str, bar: &StageBar) -> Markup {
         @for (mark, (x, number)) in bar.marks.iter().zip(bar.mark_places()) {
             g {
                 title { (mark.number) ": " (mark.words) }
-                polyline points=(format!("{},{} {},{} {},18", unit(x), unit(TOP + BAR), unit(x), unit(TOP - 4.0), unit(number)))
-                    fill="none" stroke="currentColor" stroke-opacity="0.6" {}
+                polyline .axis points=(format!("{},{} {},{} {},18", unit(x), unit(TOP + BAR), unit(x), unit(TOP - 4.0), unit(number))) {}
                 @if is_numbered {
                     text x=(unit(number)) y="14" text-anchor="middle" { (mark.number) }
                 }
             }
         }
         @if let (Some(first), Some(end)) = (bar.segments.first(), bar.segments.last()) {
-            text x=(unit(SIDE)) y=(unit(HEIGHT - 8.0)) { (words::minute(first.from)) }
-            text x=(unit(SIDE + ACROSS)) y=(unit(HEIGHT - 8.0)) text-anchor="end" {
+            text .quiet x=(unit(SIDE)) y=(unit(HEIGHT - 8.0)) { (words::minute(first.from)) }
+            text .quiet x=(unit(SIDE + ACROSS)) y=(unit(HEIGHT - 8.0)) text-anchor="end" {
                 @if bar.is_running { "now" } @else { (words::minute(end.to)) }
             }
         }
@@ -147,23 +146,25 @@ pub(in crate::dashboard) fn stage_bar(title: &str, bar: &StageBar) -> Markup {
 }
 
 fn drawn(segment: &BarSegment, x: f64, width: f64, is_running: bool) -> Markup {
-    let (colour, name) = (colour(segment.stage), words::stage(segment.stage));
+    let (class, name) = (stage_class(segment.stage), words::stage(segment.stage));
     let title = format!("{name}, {}", words::span(segment.seconds()));
+    // One of no length is a tick: as wide as it takes to be seen.
+    let (x, width, more) = match segment.seconds() {
+        0 => (x - 1.5, 3.0, 3.0),
+        _ => (x, width, 0.0),
+    };
+    let (y, height) = (TOP - more, BAR + 2.0 * more);
     html! {
         g {
             title { (title) }
-            @if segment.seconds() == 0 {
-                line x1=(unit(x)) x2=(unit(x)) y1=(unit(TOP - 3.0)) y2=(unit(TOP + BAR + 3.0))
-                    stroke=(colour) stroke-width="3" {}
-            } @else {
-                rect x=(unit(x)) y=(unit(TOP)) width=(unit(width)) height=(unit(BAR)) fill=(colour) {}
-                @if is_running {
-                    rect x=(unit(x)) y=(unit(TOP)) width=(unit(width)) height=(unit(BAR))
-                        fill="url(#hatching)" {}
-                }
-                @if width >= NAMED {
-                    text x=(unit(x + width / 2.0)) y=(unit(TOP + BAR / 2.0 + 4.0))
-                        text-anchor="middle" fill="#000" { (name) }
+            rect class=(class) x=(unit(x)) y=(unit(y)) width=(unit(width)) height=(unit(height)) {}
+            @if is_running {
+                rect x=(unit(x)) y=(unit(y)) width=(unit(width)) height=(unit(height))
+                    fill="url(#hatching)" {}
+            }
+            @if width >= NAMED {
+                text x=(unit(x + width / 2.0)) y=(unit(TOP + BAR + 15.0)) text-anchor="middle" {
+                    (name)
                 }
             }
         }

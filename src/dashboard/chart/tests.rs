@@ -114,7 +114,7 @@ proptest! {
     ) {
         let mode = if is_equal { BarMode::Equal } else { BarMode::Scaled };
         let bar = bar(&steps, &marks, mode, is_running);
-        assert_inside(&stage_bar("test", &bar), 96.0);
+        assert_inside(&stage_bar("test", &bar), 112.0);
         let spans = bar.spans();
         let whole: f64 = spans.iter().map(|(_, width)| width).sum();
         prop_assert!(spans.is_empty() || (whole - 936.0).abs() < 1e-6, "{whole}");
@@ -177,11 +177,8 @@ fn zero_length_is_a_tick_and_the_running_part_is_hatched() {
         (Stage::MergeWait, 3600),
     ];
     let ended = stage_bar("test", &bar(&steps, &[], BarMode::Scaled, false)).0;
-    assert_eq!(ended.matches("<rect").count(), 2);
-    assert!(
-        ended.contains("stroke=\"#009e73\" stroke-width=\"3\""),
-        "{ended}"
-    );
+    let tick = "<rect class=\"review\" x=\"634.5\" y=\"31.0\" width=\"3.0\" height=\"40.0\">";
+    assert!(ended.contains(tick), "{ended}");
     assert!(!ended.contains("hatching"));
     let running = stage_bar("test", &bar(&steps, &[], BarMode::Scaled, true)).0;
     assert!(running.contains("fill=\"url(#hatching)\"") && running.contains(">now<"));

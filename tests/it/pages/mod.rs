@@ -1,8 +1,13 @@
 //! Pages, as browsers get them.
 
+mod bearer;
+mod browser;
 mod login;
 mod overview;
 mod prs;
 mod reading;
+mod repositories;
+mod safety;
 mod shell;
 mod story;
+mod table;
