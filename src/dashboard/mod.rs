@@ -12,7 +12,10 @@ mod links;
 mod login;
 mod overview;
 mod page;
+mod pull_requests;
 mod routes;
+mod rows;
+mod waits;
 mod words;
 
 pub use self::links::Links;

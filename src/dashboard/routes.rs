@@ -11,11 +11,11 @@ use actix_web::{
 };
 
 use super::page::PageError;
-use super::{assets, layout, login, overview};
+use super::{assets, layout, login, overview, pull_requests};
 use crate::api::{AccessRole, ApiError, admit_page};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
-const REGION: &str = "x-tallyhook-region";
+pub(super) const REGION: &str = "x-tallyhook-region";
 
 /// A page, or a form of one.
 pub(super) struct PageRoute {
@@ -79,10 +79,15 @@ impl PageRoute {
 
 /// Every page and form. A page that is not here does not exist.
 fn all() -> Vec<PageRoute> {
-    [assets::routes(), login::routes(), overview::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        assets::routes(),
+        login::routes(),
+        overview::routes(),
+        pull_requests::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Returns the method, path and role of every page and form.

@@ -198,7 +198,12 @@ pub(super) fn push_details(
         push_word(query, "labels", storable_text(label), is_sqlite);
     }
     if let Some(draft) = details.draft {
-        query.push(" AND draft = ").push_bind(draft);
+        // Of one that was seen only in part it is not known, and it counts as none.
+        query.push(if draft {
+            " AND draft IS TRUE"
+        } else {
+            " AND draft IS NOT TRUE"
+        });
     }
     if let Some(reason) = details.excluded {
         push_excluded(query, details, reason, is_sqlite);
