@@ -31,6 +31,7 @@ mod routes;
 mod same_origin;
 mod session_cookie;
 mod sessions;
+mod shared_reads;
 mod sync;
 mod task_pull_request;
 mod tasks;
@@ -48,8 +49,11 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use chrono::{SecondsFormat, TimeDelta, Utc};
-pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
+pub use tallyhook_core::domain::metrics::{
+    DurationComparison, DurationName, DurationSummary, StageSummaries, Summary,
+};
 use tallyhook_core::domain::numbers::NumberRules;
+pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
@@ -76,8 +80,8 @@ pub(crate) use self::explain::flag_sentence;
 pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
-pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
-pub use self::page::Page;
+pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
+pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
     PullRequestDetail, PullRequestItem, ReadContext, ReviewItem, StagesHours, TimelineEntry,
     WatchItem, detail, list_item,
@@ -85,6 +89,7 @@ pub use self::pull_requests::{
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
+pub use self::shared_reads::SharedReads;
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
@@ -92,7 +97,7 @@ pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
 pub use self::waiting::{
-    WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingOnKind, WaitingReason,
+    WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingOnItem, WaitingOnKind,
 };
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
@@ -120,6 +125,7 @@ pub struct ApiState {
     /// The start of this process.
     pub started: Moment,
     pub counts: CachedCounts,
+    pub shared: SharedReads,
     /// `None` sends no request to GitHub.
     pub github: Option<Client>,
     pub sync: SyncConfig,

@@ -12,9 +12,12 @@ use super::input::parse_query;
 use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
-    ApiState, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer,
-    deliveries, listing, metrics, pull_requests, waiting,
+    ApiState, ComparedTime, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem,
+    WaitingAnswer, deliveries, listing, metrics, pull_requests, waiting,
 };
+
+/// The most repositories that a choice of one names.
+const MAX_NAMES: u32 = 100;
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
 #[derive(Clone)]
@@ -23,6 +26,8 @@ pub struct StoreReads {
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
+    /// The login of the reader, which `me` stands for.
+    pub me: Option<String>,
 }
 
 impl ApiState {
@@ -32,6 +37,7 @@ impl ApiState {
             store: self.store.clone(),
             rules: Arc::clone(&self.rules),
             show_people: self.show_people,
+            me: None,
         }
     }
 }
@@ -42,7 +48,8 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn pull_requests(&self, query: &str) -> Result<Page<PullRequestItem>, ApiError> {
-        listing::listed(&self.store, &self.rules, parse_query(query)?, None).await
+        let (clock, me): (ClockQuery, _) = (parse_query(query)?, self.me.clone());
+        listing::listed(&self.store, &self.rules, parse_query(query)?, &clock, me).await
     }
 
     /// Answers as `GET /api/repos/{owner}/{repo}/prs/{number}`, from what is stored.
@@ -67,6 +74,25 @@ impl StoreReads {
         let clock = clock.among(&self.rules.calendars)?;
         let (range, query) = (parse_query(query)?, parse_query(query)?);
         metrics::aggregated(&self.store, &range, clock, query).await
+    }
+
+    /// Answers as `GET /api/metrics/compare`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn compared(&self, query: &str) -> Result<ComparedTime, ApiError> {
+        let clock: ClockQuery = parse_query(query)?;
+        let clock = clock.among(&self.rules.calendars)?;
+        metrics::compared(&self.store, &parse_query(query)?, clock).await
+    }
+
+    /// Returns the names of the first page of `GET /api/repos`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
+        let listed = self.store.listed_after(None, MAX_NAMES).await?;
+        Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 
     /// Answers as `GET /api/waiting`.

@@ -102,6 +102,7 @@ impl SharedParts {
             polls: roles.poller,
             started: Utc::now(),
             counts: api::CachedCounts::default(),
+            shared: api::SharedReads::default(),
             github: self.github.clone(),
             sync: config.sync.clone(),
             refreshes: api::BackgroundRefresh::default(),

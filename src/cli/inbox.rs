@@ -268,6 +268,7 @@ impl DeadCommand {
                     store: store.clone(),
                     rules: Arc::new(rules),
                     show_people: false,
+                    me: None,
                 }));
                 let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));
                 let listed = listed(&reader, &query, limit, cursor).await?;

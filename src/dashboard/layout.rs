@@ -126,6 +126,18 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
     frame(page.theme(), &links.path(""), question, &header, body)
 }
 
+/// Returns the whole page for a screen on a wall: the theme of its address, and no navigation.
+pub(super) fn wall(page: &PageRequest, question: &str, body: &Markup) -> Markup {
+    let theme = match page.parameter("theme") {
+        Some("light") => Some("light"),
+        Some("dark") => Some("dark"),
+        _ => page.theme(),
+    };
+    let live = html! { p #live role="status" { "as of " (words::time(page.now)) } };
+    let body = html! { div .wall { (body) } };
+    frame(theme, &page.links.path(""), question, &live, &body)
+}
+
 /// Returns the page of a request that failed. Its caller may be anyone.
 pub(super) fn failure(status: StatusCode, sentence: &str) -> Markup {
     let reason = status.canonical_reason().unwrap_or("Failed");

@@ -13,7 +13,10 @@ mod login;
 mod overview;
 mod page;
 mod pull_request;
+mod pull_requests;
 mod routes;
+mod rows;
+mod waits;
 mod words;
 
 pub use self::links::Links;

@@ -13,6 +13,7 @@ use tallyhook_core::github::types::Timestamp;
 
 use super::layout::{self, Section};
 use super::links::Links;
+use super::routes::REGION;
 use crate::api::{AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads};
 
 pub(super) const HTML: (actix_web::http::header::HeaderName, &str) =
@@ -35,9 +36,12 @@ pub(super) struct PageRequest {
 }
 
 impl PageRequest {
-    /// Returns the reads of the API.
+    /// Returns the reads of the API, for the caller.
     pub(super) fn reads(&self) -> StoreReads {
-        self.api.reads()
+        StoreReads {
+            me: self.caller.login.clone(),
+            ..self.api.reads()
+        }
     }
 
     /// Returns a part of the path, such as the number of `/prs/{number}`.
@@ -90,6 +94,26 @@ impl PageRequest {
     pub(super) fn address(&self) -> &str {
         let address = self.request.uri().path_and_query();
         address.map_or("/", |address| address.as_str())
+    }
+
+    /// Returns true if our script asks for a region of the page, since something changed.
+    pub(super) fn is_region(&self) -> bool {
+        self.request.headers().contains_key(REGION)
+    }
+
+    /// Returns the address of a path of this server as others reach it.
+    pub(super) fn public_address(&self, path: &str) -> String {
+        let connection = self.request.connection_info();
+        let path = self.links.path(path);
+        format!("{}://{}{path}", connection.scheme(), connection.host())
+    }
+
+    /// Returns the whole page for a screen on a wall, without navigation.
+    pub(super) fn show_on_wall(&self, question: &str, body: &Markup) -> HttpResponse {
+        let page = layout::wall(self, question, body);
+        HttpResponse::Ok()
+            .insert_header(HTML)
+            .body(page.into_string())
     }
 
     /// Returns the whole page: `question` is its title and heading.

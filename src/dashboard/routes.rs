@@ -11,11 +11,11 @@ use actix_web::{
 };
 
 use super::page::PageError;
-use super::{assets, layout, login, overview, pull_request};
+use super::{assets, layout, login, overview, pull_request, pull_requests};
 use crate::api::{AccessRole, ApiError, admit_page};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
-const REGION: &str = "x-tallyhook-region";
+pub(super) const REGION: &str = "x-tallyhook-region";
 
 /// A page, or a form of one.
 pub(super) struct PageRoute {
@@ -84,6 +84,7 @@ fn all() -> Vec<PageRoute> {
         login::routes(),
         overview::routes(),
         pull_request::routes(),
+        pull_requests::routes(),
     ]
     .into_iter()
     .flatten()

@@ -5,6 +5,7 @@
 
 mod histogram;
 mod lines;
+mod mini_bar;
 mod scale;
 mod scatter;
 mod stacked;
@@ -17,6 +18,7 @@ use tallyhook_core::domain::timings::Stage;
 
 pub(super) use self::histogram::{HistogramBar, histogram};
 pub(super) use self::lines::{ChartLine, lines};
+pub(super) use self::mini_bar::mini_bar;
 pub(super) use self::scatter::{ScatterDot, scatter};
 pub(super) use self::stacked::{StackedBar, stacked};
 pub(super) use self::stage_bar::{BarMark, BarMode, BarSegment, StageBar, stage_bar};

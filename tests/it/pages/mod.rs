@@ -1,0 +1,6 @@
+//! Pages, as browsers get them.
+
+mod overview;
+mod prs;
+mod reading;
+mod story;
