@@ -11,12 +11,14 @@ mod commits;
 mod csv_list;
 mod data_freshness;
 mod deliveries;
+mod doctor;
 mod document;
 mod error;
 mod explain;
 mod explained_turns;
 mod freshness;
 mod health;
+mod health_report;
 mod input;
 mod listing;
 mod load;
@@ -31,6 +33,7 @@ mod routes;
 mod same_origin;
 mod session_cookie;
 mod sessions;
+mod settings;
 mod sync;
 mod task_pull_request;
 mod tasks;
@@ -53,7 +56,7 @@ use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, RunState, SyncStatus};
+pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, NotificationState, RunState, SyncStatus};
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
     TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
@@ -71,12 +74,14 @@ pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
+pub use self::doctor::DoctorReport;
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
+pub use self::health_report::{HealthReport, QueueKind};
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
-pub use self::page::Page;
+pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
     PullRequestDetail, PullRequestItem, ReadContext, TimelineEntry, detail, list_item,
 };
@@ -84,12 +89,14 @@ pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
+pub use self::settings::{CalendarItem, GithubAccess, SettingsAnswer};
 pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
+pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
 pub use self::waiting::{
@@ -97,7 +104,7 @@ pub use self::waiting::{
 };
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
-use crate::config::{SyncConfig, WebhookSecrets};
+use crate::config::{Config, SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
 
 /// The state that every handler of the API shares.
@@ -129,6 +136,10 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
+    /// The settings in force.
+    pub config: Arc<Config>,
+    /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.
+    pub examining: Mutex<()>,
 }
 
 /// The last counts and the time when they were read.
@@ -311,6 +322,9 @@ fn with_caller() -> Scope<
         .operator(deliveries::show_dead)
         .operator(deliveries::discard)
         .operator(deliveries::requeue)
+        .operator(health_report::show)
+        .operator(doctor::examine)
+        .admin(settings::show)
         .admin(tokens::list)
         .admin(tokens::create)
         .admin(tokens::revoke)

@@ -107,6 +107,8 @@ impl SharedParts {
             refreshes: api::BackgroundRefresh::default(),
             secrets,
             channels: self.channels.clone(),
+            config: Arc::new(config.clone()),
+            examining: tokio::sync::Mutex::default(),
         }
     }
 

@@ -4,8 +4,10 @@
 //! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
 
 mod assets;
+mod channels;
 mod csv;
 mod filters;
+mod health;
 mod layout;
 mod links;
 mod login;
@@ -14,6 +16,7 @@ mod page;
 mod repositories;
 mod repository;
 mod routes;
+mod settings;
 mod sync_run;
 mod words;
 

@@ -11,7 +11,9 @@ use actix_web::{
 };
 
 use super::page::PageError;
-use super::{assets, layout, login, overview, repositories, repository, sync_run};
+use super::{
+    assets, channels, health, layout, login, overview, repositories, repository, settings, sync_run,
+};
 use crate::api::{AccessRole, ApiError, admit_page};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
@@ -86,6 +88,9 @@ fn all() -> Vec<PageRoute> {
         repositories::routes(),
         repository::routes(),
         sync_run::routes(),
+        channels::routes(),
+        health::routes(),
+        settings::routes(),
     ]
     .into_iter()
     .flatten()
