@@ -2,6 +2,8 @@
 
 mod bearer;
 mod browser;
+mod dead_letters;
+mod deliveries;
 mod login;
 mod overview;
 mod prs;
