@@ -3,6 +3,8 @@
 mod bearer;
 mod browser;
 mod channels;
+mod dead_letters;
+mod deliveries;
 mod health;
 mod login;
 mod overview;
