@@ -113,6 +113,8 @@ impl SharedParts {
             secrets,
             channels: self.channels.clone(),
             retention_days: config.retention_days,
+            config: Arc::new(config.clone()),
+            examining: tokio::sync::Mutex::default(),
         }
     }
 
