@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
 use super::input::QueryInput;
-use super::page::{self, Page, PageSize};
+use super::page::{self, ListCount, Page, PageSize};
 use super::{ApiState, rfc3339};
 use crate::notify::{Channel, ChannelKind, ChannelTestResult, Channels, Notification};
 
@@ -108,8 +108,27 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
 pub(super) async fn list(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
-    let items = items(&api.channels, &api.store).await?;
-    Ok(web::Json(Page::new(items, None)))
+    Ok(web::Json(Page::new(api.channel_items().await?, None)))
+}
+
+impl ApiState {
+    /// Answers as `GET /api/channels`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn channel_items(&self) -> Result<Vec<ChannelItem>, ApiError> {
+        Ok(items(&self.channels, &self.store).await?)
+    }
+
+    /// Sends a test message as `POST /api/channels/{name}/test`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn test_channel(&self, name: &str) -> Result<ChannelTestResult, ApiError> {
+        let channel = self.channels.named(name);
+        let channel = channel.ok_or(ApiError::NotFound("channel"))?;
+        Ok(self.channels.test(channel, Utc::now()).await)
+    }
 }
 
 /// Sends a test message to a channel.
@@ -127,11 +146,7 @@ pub(super) async fn test(
     api: web::Data<ApiState>,
     name: web::Path<String>,
 ) -> Result<web::Json<ChannelTestResult>, ApiError> {
-    let channel = api
-        .channels
-        .named(&name)
-        .ok_or(ApiError::NotFound("channel"))?;
-    Ok(web::Json(api.channels.test(channel, Utc::now()).await))
+    Ok(web::Json(api.test_channel(&name).await?))
 }
 
 /// A notification that is sent again.
@@ -197,6 +212,8 @@ pub(super) struct NotificationsQuery {
     channel: Option<String>,
     /// The state of the notifications.
     state: Option<NotificationState>,
+    /// With true the answer has `count`.
+    count: Option<bool>,
     /// The number of items, 30 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
     per_page: Option<PageSize>,
@@ -215,9 +232,17 @@ pub(super) async fn list_notifications(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {
+    Ok(web::Json(listed(&api.store, query).await?))
+}
+
+pub(super) async fn listed(
+    store: &Store,
+    query: NotificationsQuery,
+) -> Result<Page<NotificationItem>, ApiError> {
     let NotificationsQuery {
         channel,
         state,
+        count,
         per_page,
         cursor,
     } = query;
@@ -228,13 +253,16 @@ pub(super) async fn list_notifications(
         state,
         after: after.map(|(event, channel)| (EventId(event), channel)),
     };
-    let rows = api.store.notifications(&filter, size.rows()).await?;
-    Ok(web::Json(page::page(
-        rows,
-        size,
-        |row| (row.event.id.0, row.channel.clone()),
-        notification,
-    )))
+    let n = match count {
+        Some(true) => Some(store.count_notifications(&filter).await?),
+        _ => None,
+    };
+    let rows = store.notifications(&filter, size.rows()).await?;
+    let place = |row: &NotificationRow| (row.event.id.0, row.channel.clone());
+    Ok(Page {
+        count: n.map(|n| ListCount { n, exact: true }),
+        ..page::page(rows, size, place, notification)
+    })
 }
 
 fn notification(row: NotificationRow) -> NotificationItem {

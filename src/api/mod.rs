@@ -11,12 +11,14 @@ mod commits;
 mod csv_list;
 mod data_freshness;
 mod deliveries;
+mod doctor;
 mod document;
 mod error;
 mod explain;
 mod explained_turns;
 mod freshness;
 mod health;
+mod health_report;
 mod input;
 mod listing;
 mod load;
@@ -32,6 +34,7 @@ mod routes;
 mod same_origin;
 mod session_cookie;
 mod sessions;
+mod settings;
 mod shared_reads;
 mod sync;
 mod task_pull_request;
@@ -59,7 +62,8 @@ use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
 pub use tallyhook_store::{
-    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, RunState, SyncStatus,
+    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, NotificationState, RunState,
+    SyncStatus,
 };
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
@@ -75,6 +79,7 @@ pub(crate) use self::answers::{names_first, prefers_html};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
+pub(crate) use self::channels::retried as retry_notification;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
@@ -86,12 +91,14 @@ pub(crate) use self::deliveries::{
     DeadLetterKey, DeadLetterOrder, JSON_LINES, activity as inbox_activity, dead_letter_lines,
     delivery_line, discarded, exported_line, requeued,
 };
+pub use self::doctor::DoctorReport;
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub(crate) use self::explain::flag_sentence;
 pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
+pub use self::health_report::{HealthReport, QueueKind};
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
@@ -105,6 +112,7 @@ pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub(crate) use self::routes::unrouted;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
+pub use self::settings::{CalendarItem, GithubAccess, SettingsAnswer};
 pub use self::shared_reads::SharedReads;
 pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
@@ -112,6 +120,7 @@ pub use self::sync::{
     SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
+pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
 pub use self::waiting::{
@@ -119,7 +128,7 @@ pub use self::waiting::{
 };
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
-use crate::config::{PublicUrl, SyncConfig, WebhookSecrets};
+use crate::config::{Config, PublicUrl, SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
 
 /// The state that every handler of the API shares.
@@ -155,8 +164,10 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
-    /// The days for which payloads of finished deliveries are kept.
-    pub retention_days: u32,
+    /// The settings in force.
+    pub config: Arc<Config>,
+    /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.
+    pub examining: Mutex<()>,
 }
 
 /// The last counts and the time when they were read.
@@ -349,6 +360,9 @@ fn with_caller() -> Scope<
         .operator(deliveries::show_dead)
         .operator(deliveries::discard)
         .operator(deliveries::requeue)
+        .operator(health_report::show)
+        .operator(doctor::examine)
+        .admin(settings::show)
         .admin(tokens::list)
         .admin(tokens::create)
         .admin(tokens::revoke)

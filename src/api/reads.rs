@@ -14,8 +14,8 @@ use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
-    PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, deliveries, listing, metrics,
-    pull_requests, sync, waiting,
+    NotificationItem, PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels,
+    deliveries, listing, metrics, pull_requests, sync, waiting,
 };
 
 /// The most repositories that a choice of one names.
@@ -114,6 +114,14 @@ impl StoreReads {
     /// Those of the API.
     pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
         deliveries::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/notifications`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn notifications(&self, query: &str) -> Result<Page<NotificationItem>, ApiError> {
+        channels::listed(&self.store, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/sync-runs`.

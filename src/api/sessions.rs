@@ -346,10 +346,34 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     caller: web::ReqData<Caller>,
 ) -> Result<web::Json<Page<SessionItem>>, ApiError> {
-    let sessions = api.store.sessions(&caller.token, session_times(Utc::now()));
-    let sessions = sessions.await?.into_iter();
-    let items = sessions.map(|session| SessionItem::new(session, caller.session));
-    Ok(web::Json(Page::new(items.collect(), None)))
+    Ok(web::Json(api.sessions(&caller).await?))
+}
+
+impl ApiState {
+    /// Answers as `GET /api/me/sessions`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn sessions(&self, caller: &Caller) -> Result<Page<SessionItem>, ApiError> {
+        let sessions = self
+            .store
+            .sessions(&caller.token, session_times(Utc::now()));
+        let sessions = sessions.await?.into_iter();
+        let items = sessions.map(|session| SessionItem::new(session, caller.session));
+        Ok(Page::new(items.collect(), None))
+    }
+
+    /// Ends a session as `DELETE /api/me/sessions/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn end_session(&self, caller: &Caller, id: i64) -> Result<(), ApiError> {
+        let ended = self.store.end_sessions(&caller.token, Some(SessionId(id)));
+        match ended.await? {
+            0 => Err(ApiError::NotFound("session")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Ends all sessions that were started with the caller's token.
@@ -381,14 +405,8 @@ pub(super) async fn end(
     caller: web::ReqData<Caller>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
-    let ended = api
-        .store
-        .end_sessions(&caller.token, Some(SessionId(*id)))
-        .await?;
-    match ended {
-        0 => Err(ApiError::NotFound("session")),
-        _ => Ok(HttpResponse::NoContent().finish()),
-    }
+    api.end_session(&caller, *id).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 #[cfg(test)]

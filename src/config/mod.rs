@@ -60,7 +60,7 @@ pub use self::process::{fix_allocator_limits, handed_over_sockets, log_filter};
 pub use self::redacted::redacted_url;
 pub use self::secrets::WeakSecret;
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
-pub use self::sources::{SECRET_SETTINGS, SecretFile, SettingSources};
+pub use self::sources::{SECRET_SETTINGS, SecretFile, SetSetting, SettingOrigins, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
 pub use self::zones::NamedZone;
@@ -96,6 +96,7 @@ pub struct Config {
     pub sync: SyncConfig,
     pub tasks: TaskConfig,
     pub notify: NotifyConfig,
+    pub origins: SettingOrigins,
 }
 
 impl Config {
@@ -133,6 +134,7 @@ impl Config {
             sync: SyncConfig::new(sources)?,
             tasks: TaskConfig::new(sources)?,
             notify: NotifyConfig::new(sources)?,
+            origins: sources.origins(),
         };
         config.notify.check_schedules(&config.numbers.calendars)?;
         Ok(config)

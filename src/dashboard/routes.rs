@@ -15,8 +15,8 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, dead_letters, deliveries, layout, login, overview, preferences, pull_request,
-    pull_requests, repositories, repository, sync_run,
+    assets, channels, dead_letters, deliveries, health, layout, login, overview, preferences,
+    pull_request, pull_requests, repositories, repository, settings, sync_run,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -107,6 +107,9 @@ fn all() -> Vec<PageRoute> {
         repositories::routes(),
         repository::routes(),
         sync_run::routes(),
+        channels::routes(),
+        health::routes(),
+        settings::routes(),
     ]
     .into_iter()
     .flatten()

@@ -7,7 +7,9 @@ use reqwest::Method;
 use serde_json::Value;
 use tallyhook::api::{AccessRole, DEFAULT_TEAM, TokenOrder};
 use tallyhook::app::{RunningServer as Running, ServerOptions};
-use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
+use tallyhook::config::{
+    Config, NotifyConfig as Notify, SettingOrigins, SettingSources as Sources,
+};
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::signature::Secrets;
@@ -51,6 +53,7 @@ pub fn config(place: &Place) -> Config {
             timeout: Duration::from_secs(10),
         },
         amqp_url: place.amqp_url.clone(),
+        origins: SettingOrigins::default(),
     }
 }
 

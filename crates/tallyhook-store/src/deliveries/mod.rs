@@ -3,6 +3,7 @@
 mod body;
 mod delivery;
 mod group_commit;
+mod lag;
 mod list;
 mod postgres;
 mod retention;

@@ -368,6 +368,26 @@ impl Store {
         Ok(rows.into_iter().map(|row: BacklogRow| row.into()).collect())
     }
 
+    /// Counts notifications; the place to go on from counts for nothing.
+    pub async fn count_notifications(&self, filter: &NotificationFilter) -> Result<u64> {
+        let mut query = format!("SELECT count(*) FROM ({} WHERE true", notification_query());
+        if let Some(state) = filter.state {
+            query += &format!(" AND state = '{}'", Name(state));
+        }
+        if filter.channel.is_some() {
+            query += " AND channel = $1";
+        }
+        query += ") AS listed";
+        let query = filter
+            .channel
+            .iter()
+            .fold(statement(query), |query, channel| {
+                query.bind(channel.as_str())
+            });
+        let row: Option<(i64,)> = self.database.row(query).await?;
+        Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
+    }
+
     pub async fn notifications(
         &self,
         filter: &NotificationFilter,
