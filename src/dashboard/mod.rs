@@ -16,4 +16,4 @@ mod routes;
 mod words;
 
 pub use self::links::Links;
-pub use self::routes::{PageCall, add_routes, page_calls};
+pub use self::routes::{PageCall, add_routes, is_taken, page_calls};
