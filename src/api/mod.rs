@@ -56,7 +56,9 @@ use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, NotificationState, RunState, SyncStatus};
+pub use tallyhook_store::{
+    AccessRole, DEFAULT_TEAM, NotificationState, RunState, SyncStatus, TaskCause,
+};
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
     TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
@@ -95,7 +97,9 @@ pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,
 };
-pub use self::tasks::{TaskDetail, TaskItem};
+pub(crate) use self::task_pull_request::OpenPullRequestBody;
+pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody, LinkRequest};
+pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;

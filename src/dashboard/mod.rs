@@ -18,6 +18,8 @@ mod repository;
 mod routes;
 mod settings;
 mod sync_run;
+mod task;
+mod tasks;
 mod words;
 
 pub use self::links::Links;

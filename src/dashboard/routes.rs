@@ -12,7 +12,8 @@ use actix_web::{
 
 use super::page::PageError;
 use super::{
-    assets, channels, health, layout, login, overview, repositories, repository, settings, sync_run,
+    assets, channels, health, layout, login, overview, repositories, repository, settings,
+    sync_run, task, tasks,
 };
 use crate::api::{AccessRole, ApiError, admit_page};
 
@@ -91,6 +92,8 @@ fn all() -> Vec<PageRoute> {
         channels::routes(),
         health::routes(),
         settings::routes(),
+        task::routes(),
+        tasks::routes(),
     ]
     .into_iter()
     .flatten()

@@ -5,3 +5,4 @@ mod channels;
 mod health;
 mod repositories;
 mod settings;
+mod tasks;

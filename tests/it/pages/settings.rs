@@ -22,7 +22,10 @@ async fn settings_name_what_is_set_and_show_no_secret() {
     let sources = SettingSources::default()
         .with_flag("GITHUB_WEBHOOK_SECRET", Some(SECRETS[0]))
         .with_flag("GITHUB_TOKEN", Some(SECRETS[1]))
-        .with_flag("NOTIFY_WEBHOOK_URL", Some(format!("https://{}", SECRETS[2])))
+        .with_flag(
+            "NOTIFY_WEBHOOK_URL",
+            Some(format!("https://{}", SECRETS[2])),
+        )
         .with_flag("NOTIFY_WEBHOOK_SECRET", Some(SECRETS[3]))
         .with_flag("BOT_LOGINS", Some("carol-bot"));
     let parsed = Config::new(&sources).ok().unwrap();
@@ -59,7 +62,12 @@ async fn settings_name_what_is_set_and_show_no_secret() {
         ],
     );
     let channels = page(&server, "/channels").await;
-    for text in [answer.to_string(), shown, channels, page(&server, "/health").await] {
+    for text in [
+        answer.to_string(),
+        shown,
+        channels,
+        page(&server, "/health").await,
+    ] {
         for secret in SECRETS.iter().chain([&TOKEN]) {
             assert!(!text.contains(secret), "{secret} is in:\n{text}");
         }
@@ -70,7 +78,12 @@ async fn settings_name_what_is_set_and_show_no_secret() {
 #[tokio::test]
 async fn token_is_shown_once_and_revoked_after_a_confirmation() {
     let server = TestServer::start().await;
-    let fields = [("name", "ci bot+1"), ("role", "member"), ("login", ""), ("expires_days", "")];
+    let fields = [
+        ("name", "ci bot+1"),
+        ("role", "member"),
+        ("login", ""),
+        ("expires_days", ""),
+    ];
     let (status, _, created) = form_as(&server, TOKEN, "/settings/tokens", &fields).await;
     assert_eq!(status, 200, "{created}");
     let token = created.split(r#"<code id="new-token">"#).nth(1).unwrap();
@@ -80,7 +93,9 @@ async fn token_is_shown_once_and_revoked_after_a_confirmation() {
     let shown = page(&server, "/settings").await;
     assert_has(&shown, &["ci bot+1", "no end"]);
     assert!(!shown.contains(&token));
-    let address = shown.split(r#"href=""#).find(|rest| rest.contains("/revoke\""));
+    let address = shown
+        .split(r#"href=""#)
+        .find(|rest| rest.contains("/revoke\""));
     let address = address.unwrap().split('"').next().unwrap().to_owned();
     assert_has(&page(&server, &address).await, &["Revoke it", "ci bot+1"]);
     assert_eq!(form(&server, &address, &[]).await, "/settings");
@@ -96,7 +111,10 @@ async fn token_is_shown_once_and_revoked_after_a_confirmation() {
     }
     let viewer = server.create_token("viewer", AccessRole::Viewer).await;
     let (_, seen) = page_as(&server, &viewer, "/settings").await;
-    assert!(!seen.contains("Create a token") && !seen.contains("DATABASE_URL"), "{seen}");
+    assert!(
+        !seen.contains("Create a token") && !seen.contains("DATABASE_URL"),
+        "{seen}"
+    );
     assert_has(&seen, &["Your sessions", "shown to admins"]);
     assert_eq!(page_as(&server, &viewer, "/api/settings").await.0, 403);
     server.stop().await;
