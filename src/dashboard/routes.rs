@@ -16,7 +16,7 @@ use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
     assets, channels, dead_letters, deliveries, health, layout, login, overview, preferences,
-    pull_request, pull_requests, repositories, repository, settings, sync_run,
+    pull_request, pull_requests, repositories, repository, settings, sync_run, task, tasks,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -110,6 +110,8 @@ fn all() -> Vec<PageRoute> {
         channels::routes(),
         health::routes(),
         settings::routes(),
+        task::routes(),
+        tasks::routes(),
     ]
     .into_iter()
     .flatten()

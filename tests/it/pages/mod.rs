@@ -16,3 +16,4 @@ mod settings;
 mod shell;
 mod story;
 mod table;
+mod tasks;
