@@ -38,6 +38,12 @@ pub const POLLER_LAST_ROUND: &str = "tallyhook_poller_last_round_seconds";
 pub const NOTIFICATIONS_PENDING: &str = "tallyhook_notifications_pending";
 pub const NOTIFICATIONS_DEAD: &str = "tallyhook_notifications_dead";
 pub const CHANNEL_FAILURES: &str = "tallyhook_channel_failures";
+pub const OPEN_PULL_REQUESTS: &str = "tallyhook_open_pull_requests";
+pub const WAITING_OLDEST: &str = "tallyhook_waiting_oldest_seconds";
+pub const REPOSITORIES: &str = "tallyhook_repositories";
+pub const REPOSITORIES_INCOMPLETE: &str = "tallyhook_repositories_incomplete";
+pub const BACKFILLS: &str = "tallyhook_backfills";
+pub const BACKFILL_PACE: &str = "tallyhook_backfill_seconds_per_100_pull_requests";
 
 /// A metric as `/metrics` and the reference describe it.
 #[derive(Clone, Copy, Debug)]
@@ -344,6 +350,39 @@ pub const METRICS: &[Metric] = &[
         CHANNEL_FAILURES,
         &["channel"],
         "Failed attempts in a row, by channel.",
+    ),
+    Metric::stored(
+        OPEN_PULL_REQUESTS,
+        &["waiting_for"],
+        "Open pull requests by the kind that they wait for, or unknown.",
+    ),
+    Metric::stored(
+        WAITING_OLDEST,
+        &["waiting_for"],
+        "The longest time that an open pull request waits, by the kind that it waits for; absent \
+         without one.",
+    ),
+    Metric::stored(
+        REPOSITORIES,
+        &["state"],
+        "Tracked repositories by state of their synchronisation.",
+    ),
+    Metric::stored(
+        REPOSITORIES_INCOMPLETE,
+        &[],
+        "Tracked repositories of which something is missing.",
+    ),
+    Metric::stored(
+        BACKFILLS,
+        &["state"],
+        "Backfills that are kept, of each repository the last twenty, by state: the attempted ones \
+         are done or failed.",
+    ),
+    Metric::stored(
+        BACKFILL_PACE,
+        &[],
+        "Seconds per 100 pull requests of the backfills that are done; absent before a pull request \
+         was fetched.",
     ),
 ];
 

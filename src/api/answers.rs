@@ -13,11 +13,8 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuild
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::routes::{self, DocumentedRoute};
+use super::{csv_list, routes};
 
-const CSV: &str = "text/csv; charset=utf-8; header=present";
-/// The beginnings of a cell that a spreadsheet takes for a formula.
-const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 /// Bytes of a validator: enough that no two answers share one.
 const TAG_BYTES: usize = 16;
 
@@ -81,12 +78,12 @@ impl AnswerForm {
             return;
         };
         let page = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
-        if let Some(csv) = to_csv(route, &page) {
+        if let Some(csv) = csv_list::of_page(&route.columns, &page) {
             self.next = page["next"]
                 .as_str()
                 .map(|cursor| next_page(request, cursor));
             self.body = csv.into();
-            self.content_type = CSV.to_owned();
+            self.content_type = csv_list::CSV.to_owned();
         }
     }
 
@@ -117,7 +114,7 @@ impl AnswerForm {
 }
 
 /// Returns true if the client names this media type before JSON and before any type.
-pub(super) fn prefers(request: &HttpRequest, media_type: &str) -> bool {
+pub(crate) fn prefers(request: &HttpRequest, media_type: &str) -> bool {
     let Ok(accept) = Accept::parse(request) else {
         return false;
     };
@@ -138,73 +135,11 @@ fn next_page(request: &HttpRequest, cursor: &str) -> String {
     next.finish()
 }
 
-/// Returns a page as CSV with a line of names; none if it is no page.
-fn to_csv(route: &DocumentedRoute, page: &Value) -> Option<Vec<u8>> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(&route.columns).ok()?;
-    for item in page["items"].as_array()? {
-        let cells = route.columns.iter().map(|column| {
-            let parts = column.split('.');
-            cell(parts.fold(item, |value, part| &value[part]))
-        });
-        csv.write_record(cells).ok()?;
-    }
-    csv.into_inner().ok()
-}
-
-/// Returns a value as a cell: null is empty, and the texts of an array are separated by `;`.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => harmless(text),
-        Value::Array(items) if items.iter().all(Value::is_string) => {
-            let texts: Vec<_> = items.iter().filter_map(Value::as_str).collect();
-            harmless(&texts.join(";"))
-        }
-        Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
-/// Returns a text that no spreadsheet computes. Some split at semicolons, quoted or not.
-fn harmless(text: &str) -> String {
-    let parts = text.split(';').map(|part| match part.starts_with(FORMULA) {
-        true => format!("'{part}"),
-        false => part.to_owned(),
-    });
-    parts.collect::<Vec<_>>().join(";")
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
-    use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn cells_are_values_and_never_formulas() {
-        for (value, expected) in [
-            (json!(null), ""),
-            (json!(-1.5), "-1.5"),
-            (json!(true), "true"),
-            (json!("plain = text"), "plain = text"),
-            (
-                json!("=HYPERLINK(\"http://a\")"),
-                "'=HYPERLINK(\"http://a\")",
-            ),
-            (json!("+1"), "'+1"),
-            (json!("-1"), "'-1"),
-            (json!("@a"), "'@a"),
-            (json!("\t=a"), "'\t=a"),
-            (json!("\r=a"), "'\r=a"),
-            (json!(["=a", "b"]), "'=a;b"),
-            (json!("Fix;=a"), "Fix;'=a"),
-            (json!([{"pr": 1}]), "[{\"pr\":1}]"),
-        ] {
-            assert_eq!(cell(&value), expected);
-        }
-    }
 
     #[test]
     fn csv_is_sent_to_clients_that_name_it_first() {

@@ -65,6 +65,9 @@ impl From<RepositoryGap> for IncompleteRepository {
         } else if let Some(error) = gap.last_error {
             let last = gap.last_sync_at.map(Timestamp::from);
             (last, format!("the last look at GitHub failed: {error}"))
+        } else if let Some(since) = gap.complete_since {
+            let why = "pull requests failed in its last backfill, which names them";
+            (Some(since), why.to_owned())
         } else {
             let why = "only what webhooks brought is known: it was not fetched by a backfill";
             (None, why.to_owned())

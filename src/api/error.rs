@@ -97,7 +97,7 @@ impl ApiError {
     }
 
     /// Writes the internal message. Errors of the client have none.
-    fn log(&self) {
+    pub(crate) fn log(&self) {
         match self {
             Self::Unavailable(error) => {
                 tracing::error!(%error, "cannot answer a request to the API: {error}");

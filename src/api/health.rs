@@ -7,13 +7,16 @@ use chrono::{TimeDelta, Utc};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
+use tallyhook_core::domain::waiting::WaitingFor;
+use tallyhook_core::github::types::Timestamp;
 use tallyhook_queue::Health;
-use tallyhook_store::{ChannelBacklog, Moment, StoreError};
+use tallyhook_store::{ChannelBacklog, Moment, StoreError, WaitingGroup};
 
 use super::{ApiState, StoredCounts};
 use crate::telemetry::{
-    self, CHANNEL_FAILURES, DEAD_LETTERS, INBOX, MONITORS, MetricSource, NOTIFICATIONS_DEAD,
-    NOTIFICATIONS_PENDING, OLDEST_PENDING, POLLER_LAST_ROUND,
+    self, BACKFILL_PACE, BACKFILLS, CHANNEL_FAILURES, DEAD_LETTERS, INBOX, MONITORS, MetricSource,
+    NOTIFICATIONS_DEAD, NOTIFICATIONS_PENDING, OLDEST_PENDING, OPEN_PULL_REQUESTS,
+    POLLER_LAST_ROUND, REPOSITORIES, REPOSITORIES_INCOMPLETE, WAITING_OLDEST,
 };
 
 /// Returns 200 while the process answers.
@@ -197,6 +200,10 @@ fn set_gauges(counts: &StoredCounts) {
         watches,
         last_round,
         backlogs,
+        repositories,
+        backfills,
+        waiting,
+        waiting_unknown,
     } = counts;
     telemetry::describe_metrics(MetricSource::Database);
     let age = |at: Moment| (Utc::now() - at).as_seconds_f64().max(0.0);
@@ -226,4 +233,47 @@ fn set_gauges(counts: &StoredCounts) {
         gauge!(NOTIFICATIONS_DEAD, "channel" => channel()).set(backlog.dead as f64);
         gauge!(CHANNEL_FAILURES, "channel" => channel()).set(f64::from(backlog.failures));
     }
+    for (state, count) in [
+        ("pending", repositories.pending),
+        ("syncing", repositories.syncing),
+        ("synced", repositories.synced),
+        ("error", repositories.error),
+    ] {
+        gauge!(REPOSITORIES, "state" => state).set(count as f64);
+    }
+    gauge!(REPOSITORIES_INCOMPLETE).set(repositories.incomplete as f64);
+    for (state, count) in [
+        ("queued", backfills.queued),
+        ("running", backfills.running),
+        ("done", backfills.done),
+        ("failed", backfills.failed),
+        ("cancelled", backfills.cancelled),
+    ] {
+        gauge!(BACKFILLS, "state" => state).set(count as f64);
+    }
+    if let Some(seconds) = backfills.seconds_per_100() {
+        gauge!(BACKFILL_PACE).set(seconds);
+    }
+    set_waiting_gauges(waiting, *waiting_unknown);
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "gauges are f64, exact up to 2^53 pull requests and seconds"
+)]
+fn set_waiting_gauges(groups: &[WaitingGroup], unknown: u64) {
+    let now = Timestamp::from(Utc::now());
+    for on in WaitingFor::ALL {
+        let groups = groups.iter().filter(|group| group.on == *on);
+        let (mut open, mut oldest) = (0, None);
+        for group in groups {
+            open += group.n;
+            oldest = oldest.max(Some(now.epoch() - group.longest_since.epoch()));
+        }
+        gauge!(OPEN_PULL_REQUESTS, "waiting_for" => on.as_str()).set(open as f64);
+        if let Some(seconds) = oldest {
+            gauge!(WAITING_OLDEST, "waiting_for" => on.as_str()).set(seconds.max(0) as f64);
+        }
+    }
+    gauge!(OPEN_PULL_REQUESTS, "waiting_for" => "unknown").set(unknown as f64);
 }

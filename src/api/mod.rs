@@ -8,6 +8,7 @@ mod business;
 mod caller;
 mod channels;
 mod commits;
+mod csv_list;
 mod data_freshness;
 mod deliveries;
 mod document;
@@ -52,9 +53,10 @@ use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
-pub use tallyhook_store::{AccessRole, DEFAULT_TEAM};
+pub use tallyhook_store::{AccessRole, DEFAULT_TEAM, RunState, SyncStatus};
 use tallyhook_store::{
-    ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
+    TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -66,6 +68,7 @@ pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
+pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
@@ -79,9 +82,12 @@ pub use self::pull_requests::{
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
+pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
+pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
-    ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
+    BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
+    SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -136,6 +142,11 @@ struct StoredCounts {
     watches: WatchCounts,
     last_round: Option<Moment>,
     backlogs: Vec<ChannelBacklog>,
+    repositories: RepositoryCounts,
+    backfills: BackfillCounts,
+    waiting: Vec<WaitingGroup>,
+    /// Open pull requests of which it is not known what they wait for.
+    waiting_unknown: u64,
 }
 
 /// The lifetime of cached counts. They are readable without a token, and the more rows there are
@@ -151,11 +162,20 @@ impl ApiState {
         {
             return Ok(counts.clone());
         }
+        let filter = WaitingFilter::default();
+        let waiting = self
+            .store
+            .waiting_totals(&filter, Utc::now().into())
+            .await?;
         let counts = StoredCounts {
             inbox: self.store.counts().await?,
             watches: self.watches().await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
+            repositories: self.store.repository_counts().await?,
+            backfills: self.store.backfill_counts().await?,
+            waiting: waiting.groups,
+            waiting_unknown: waiting.unknown,
         };
         *cached = Some((Instant::now(), counts.clone()));
         Ok(counts)

@@ -12,8 +12,8 @@ use super::input::parse_query;
 use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
-    ApiState, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer,
-    deliveries, listing, metrics, pull_requests, waiting,
+    ApiState, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, SyncRunItem,
+    WaitingAnswer, deliveries, listing, metrics, pull_requests, sync, waiting,
 };
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
@@ -83,5 +83,21 @@ impl StoreReads {
     /// Those of the API.
     pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
         deliveries::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/sync-runs`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn sync_runs(&self, query: &str) -> Result<Page<SyncRunItem>, ApiError> {
+        sync::listed(&self.store, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/sync-runs/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn sync_run(&self, id: i64) -> Result<SyncRunItem, ApiError> {
+        sync::shown(&self.store, id).await
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::{HttpResponse, delete, get, post, web};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::completeness::{
     BackfillCoverage, BackfillEnd, Completeness, Coverage, completeness,
@@ -12,13 +12,13 @@ use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_core::text::one_line;
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
-use tallyhook_store::{RunState, SyncRun, SyncStatus, TrackedRepository};
+use tallyhook_store::{RepositoryFilter, RunState, SyncRun, SyncStatus, TrackedRepository};
 use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::input::{JsonInput, QueryInput};
-use super::page::{self, Page, PageSize};
+use super::input::{JsonInput, QueryInput, parse_query};
+use super::page::{self, ListCount, Page, PageSize};
 use super::sync::run_id;
 use super::{ApiState, rfc3339};
 use crate::sync::fetch;
@@ -26,6 +26,8 @@ use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 /// The number of runs of a repository that are read for gaps: as many as are kept.
 const RUNS: usize = 20;
+/// The time without a webhook after which changes that the poller found are unexpected.
+const QUIET: TimeDelta = TimeDelta::days(1);
 const UNANSWERED: &str = "GitHub did not answer in time";
 
 /// A tracked repository.
@@ -48,6 +50,8 @@ pub struct RepositoryItem {
     pub last_delivery_at: Option<String>,
     /// Changes that the poller found and no webhook delivered.
     pub missed_by_webhook: u64,
+    /// True if no webhook arrived for a day, although the poller found changes.
+    pub is_quiet: bool,
     /// Its last backfill.
     pub sync_run: Option<i64>,
     pub completeness: Completeness,
@@ -56,6 +60,15 @@ pub struct RepositoryItem {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RepositoriesQuery {
+    /// `owner/name`, also a former one.
+    repo: Option<String>,
+    /// Only tracked ones with this status.
+    state: Option<SyncStatus>,
+    /// With true only tracked ones of which something is missing: access is lost, the last sync
+    /// failed, the history was never fetched, or pull requests failed in the last backfill.
+    incomplete: Option<bool>,
+    /// With true the answer has `count`.
+    count: Option<bool>,
     /// The number of items, 100 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
     per_page: Option<PageSize>,
@@ -79,38 +92,118 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<RepositoriesQuery>,
 ) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
+    Ok(web::Json(listed(&api, query).await?))
+}
+
+async fn listed(
+    api: &ApiState,
+    query: RepositoriesQuery,
+) -> Result<Page<RepositoryItem>, ApiError> {
     // All of most installations, which clients that know no pages have always been given.
     let size = query.per_page.unwrap_or(PageSize::MAX);
     let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
-    let rows = api.store.listed_after(after.as_ref(), size.rows()).await?;
+    let filter = RepositoryFilter {
+        repo: api.repository(query.repo.as_deref()).await?,
+        status: query.state,
+        incomplete: query.incomplete == Some(true),
+    };
+    let n = match query.count {
+        Some(true) => Some(api.store.count_listed(filter).await?),
+        _ => None,
+    };
+    let rows = api.store.listed_after(filter, after.as_ref(), size.rows());
     let cursor = |row: &TrackedRepository| (row.name.clone(), row.id);
-    let Page { items, next, .. } = page::page(rows, size, cursor, |row| row);
-    let items = self::items(&api, items).await?;
-    Ok(web::Json(Page::new(items, next)))
+    let Page { items, next, .. } = page::page(rows.await?, size, cursor, |row| row);
+    Ok(Page {
+        items: self::items(api, items).await?,
+        next,
+        count: n.map(|n| ListCount { n, exact: true }),
+    })
+}
+
+impl ApiState {
+    /// Answers as `GET /api/repos`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn repositories(&self, query: &str) -> Result<Page<RepositoryItem>, ApiError> {
+        listed(self, parse_query(query)?).await
+    }
+
+    /// Stops tracking a repository as `DELETE /api/repos/{owner}/{repo}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn untrack(&self, owner: &str, repo: &str) -> Result<(), ApiError> {
+        let tracked = self.tracked(owner, repo).await?;
+        match self.store.untrack(tracked.id, Utc::now()).await? {
+            true => Ok(()),
+            false => Err(ApiError::NotFound("tracked repository")),
+        }
+    }
+
+    /// Tracks a repository as `POST /api/repos`. Returns true if it was not tracked.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn track(
+        &self,
+        added: TrackRequest,
+    ) -> Result<(bool, AddedRepository), ApiError> {
+        let now = Utc::now();
+        let hook = match &added.webhook_url {
+            None => None,
+            Some(url) => Some((checked_endpoint(url)?, hook_secret(self)?)),
+        };
+        let found = match known_repository(self, &added.repo).await? {
+            // GitHub knows more of it, but is not needed.
+            Some(known) => fetch_repository(self, &added.repo).await.unwrap_or(known),
+            None => fetch_repository(self, &added.repo).await?,
+        };
+        let is_new = self.store.track(&found, now).await?;
+        if is_new && self.github.is_some() {
+            self.store
+                .request_run(found.id, &self.sync.backfill.into(), now)
+                .await?;
+        }
+        let tracked = self.store.tracked_repository(found.id).await?;
+        let tracked = tracked.ok_or(ApiError::NotFound("repository"))?;
+        let webhook = match hook {
+            Some((url, secret)) => Some(create_hook(self, &tracked.name, &url, &secret).await),
+            None => None,
+        };
+        let repository = items(self, vec![tracked]).await?.into_iter().next();
+        let repository = repository.ok_or(ApiError::NotFound("repository"))?;
+        let added = AddedRepository {
+            repository,
+            webhook,
+        };
+        Ok((is_new, added))
+    }
 }
 
 /// A repository to track.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Added)]
-pub(super) struct TrackRequest {
+pub(crate) struct TrackRequest {
     /// `owner/name`
     #[schema(example = "acme-corp/api-server")]
-    repo: String,
+    pub(crate) repo: String,
     /// The URL at which GitHub reaches this server; with it the webhook is created or updated, too.
     #[serde(default)]
     #[schema(example = "https://hooks.example.com/webhooks/github")]
-    webhook_url: Option<String>,
+    pub(crate) webhook_url: Option<String>,
 }
 
 /// A tracked repository, with its webhook if one was requested.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AddedRepository {
+pub(crate) struct AddedRepository {
     #[serde(flatten)]
-    repository: RepositoryItem,
+    pub(crate) repository: RepositoryItem,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    webhook: Option<RegisteredWebhook>,
+    pub(crate) webhook: Option<RegisteredWebhook>,
 }
 
 /// Starts to track a repository, and starts its backfill. One of which webhooks arrived needs no
@@ -133,44 +226,13 @@ pub(super) async fn add(
     api: web::Data<ApiState>,
     JsonInput(added): JsonInput<TrackRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let github = api.github.as_ref();
-    let now = Utc::now();
-    let hook = match &added.webhook_url {
-        None => None,
-        Some(url) => Some((checked_endpoint(url)?, hook_secret(&api)?)),
-    };
-    let found = match known_repository(&api, &added.repo).await? {
-        // GitHub knows more of it, but is not needed.
-        Some(known) => fetch_repository(&api, &added.repo).await.unwrap_or(known),
-        None => fetch_repository(&api, &added.repo).await?,
-    };
-    let is_new = api.store.track(&found, now).await?;
-    if is_new && github.is_some() {
-        api.store
-            .request_run(found.id, &api.sync.backfill.into(), now)
-            .await?;
-    }
-    let tracked = api
-        .store
-        .tracked_repository(found.id)
-        .await?
-        .ok_or(ApiError::NotFound("repository"))?;
-    let webhook = match hook {
-        Some((url, secret)) => Some(create_hook(&api, &tracked.name, &url, &secret).await),
-        None => None,
-    };
-    let repository = items(&api, vec![tracked]).await?;
-    let repository = repository.into_iter().next();
-    let repository = repository.ok_or(ApiError::NotFound("repository"))?;
+    let (is_new, added) = api.track(added).await?;
     let mut answer = if is_new {
         HttpResponse::Created()
     } else {
         HttpResponse::Ok()
     };
-    Ok(answer.json(AddedRepository {
-        repository,
-        webhook,
-    }))
+    Ok(answer.json(added))
 }
 
 fn checked_endpoint(url: &str) -> Result<String, ApiError> {
@@ -259,11 +321,8 @@ pub(super) async fn remove(
     api: web::Data<ApiState>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
-    let tracked = api.tracked(&path.0, &path.1).await?;
-    match api.store.untrack(tracked.id, Utc::now()).await? {
-        true => Ok(HttpResponse::NoContent().finish()),
-        false => Err(ApiError::NotFound("tracked repository")),
-    }
+    api.untrack(&path.0, &path.1).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// A pull request that is watched from now on.
@@ -397,6 +456,10 @@ fn item(
         last_error: repository.last_error,
         last_delivery_at: repository.last_delivery_at.map(rfc3339),
         missed_by_webhook: repository.missed_by_webhook,
+        is_quiet: repository.missed_by_webhook > 0
+            && repository
+                .last_delivery_at
+                .is_none_or(|at| Utc::now() - at > QUIET),
         sync_run: runs.first().map(run_id),
         completeness,
     }

@@ -89,7 +89,7 @@ pub(super) fn find(request: &HttpRequest) -> Option<&'static DocumentedRoute> {
 }
 
 /// Returns the route of a path; of several that fit, the one with fewer braces.
-fn of_path(method: &Method, path: &str) -> Option<&'static DocumentedRoute> {
+pub(super) fn of_path(method: &Method, path: &str) -> Option<&'static DocumentedRoute> {
     let parts: Vec<_> = path.split('/').collect();
     let fitting = ALL.0.iter().filter(|route| route.method == *method);
     fitting

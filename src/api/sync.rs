@@ -4,14 +4,16 @@ use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::Timestamp;
+use tallyhook_core::text::one_line;
 use tallyhook_store::{
-    ChannelBacklog, Moment, PullRequestError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts,
+    BackfillCounts, ChannelBacklog, Moment, PullRequestError, RunFilter, RunOptions, RunState,
+    Store, SyncRun, SyncRunId, WatchCounts,
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::input::{OptionalJsonInput, QueryInput};
-use super::page::{self, Page, PageSize};
+use super::input::{OptionalJsonInput, QueryInput, enumerated, suggestion};
+use super::page::{self, ListCount, Page, PageSize};
 use super::{ApiState, rfc3339};
 use crate::config::{MAX_DAYS_BACK, MAX_PRS};
 
@@ -49,11 +51,11 @@ pub struct SyncRunItem {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = AskedRun)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RunRequest {
-    days_back: Option<u32>,
-    max_prs: Option<u32>,
+pub(crate) struct RunRequest {
+    pub(crate) days_back: Option<u32>,
+    pub(crate) max_prs: Option<u32>,
     /// True fetches the dates of commits.
-    commits: Option<bool>,
+    pub(crate) commits: Option<bool>,
 }
 
 /// Starts a backfill of a tracked repository. While one is under way its id is returned; a failed
@@ -75,29 +77,69 @@ pub(super) async fn start(
     path: web::Path<(String, String)>,
     OptionalJsonInput(asked): OptionalJsonInput<RunRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    api.github()?;
-    check(&asked)?;
-    let tracked = api.tracked(&path.0, &path.1).await?;
-    let defaults = RunOptions::from(api.sync.backfill);
-    let options = RunOptions {
-        days_back: asked.days_back.unwrap_or(defaults.days_back),
-        max_prs: asked.max_prs.unwrap_or(defaults.max_prs),
-        commits: asked.commits.unwrap_or(defaults.commits),
-    };
-    let run = api
-        .store
-        .request_run(tracked.id, &options, Utc::now())
-        .await?;
-    let run = run.ok_or(ApiError::NotFound("tracked repository"))?;
-    Ok(HttpResponse::Accepted().json(StartedRun { sync_run: run.id.0 }))
+    let started = api.start_run(&path.0, &path.1, asked).await?;
+    Ok(HttpResponse::Accepted().json(started))
+}
+
+impl ApiState {
+    /// Starts a backfill as `POST /api/repos/{owner}/{repo}/sync`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn start_run(
+        &self,
+        owner: &str,
+        repo: &str,
+        asked: RunRequest,
+    ) -> Result<StartedRun, ApiError> {
+        self.github()?;
+        check(&asked)?;
+        let tracked = self.tracked(owner, repo).await?;
+        let defaults = RunOptions::from(self.sync.backfill);
+        let options = RunOptions {
+            days_back: asked.days_back.unwrap_or(defaults.days_back),
+            max_prs: asked.max_prs.unwrap_or(defaults.max_prs),
+            commits: asked.commits.unwrap_or(defaults.commits),
+        };
+        let run = self
+            .store
+            .request_run(tracked.id, &options, Utc::now())
+            .await?;
+        let run = run.ok_or(ApiError::NotFound("tracked repository"))?;
+        Ok(StartedRun { sync_run: run.id.0 })
+    }
+
+    /// Cancels a backfill as `DELETE /api/sync-runs/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn cancel_run(&self, id: i64) -> Result<(), ApiError> {
+        let id = SyncRunId(id);
+        if self.store.cancel_run(id, Utc::now()).await? {
+            return Ok(());
+        }
+        match self.store.sync_run(id).await? {
+            Some(_) => Err(ApiError::Conflict("the sync run has ended".to_owned())),
+            None => Err(ApiError::NotFound("sync run")),
+        }
+    }
+
+    /// Requests a round of the poller as `POST /api/sync`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn request_round(&self) -> Result<(), ApiError> {
+        self.github()?;
+        Ok(self.store.request_poll(Utc::now()).await?)
+    }
 }
 
 /// A backfill that was started.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct StartedRun {
+pub(crate) struct StartedRun {
     /// Its id, for `GET /api/sync-runs/{id}`.
     #[schema(example = 7)]
-    sync_run: i64,
+    pub(crate) sync_run: i64,
 }
 
 /// Checks the limits of a request.
@@ -119,6 +161,11 @@ fn check(asked: &RunRequest) -> Result<(), ApiError> {
 pub(super) struct RunsQuery {
     /// `owner/name`
     repo: Option<String>,
+    /// `queued`, `running`, `done`, `failed` or `cancelled`; several separated by commas.
+    #[param(example = "done,failed")]
+    state: Option<String>,
+    /// With true the answer has `count`.
+    count: Option<bool>,
     /// The number of items, 30 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
     per_page: Option<PageSize>,
@@ -141,17 +188,44 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<RunsQuery>,
 ) -> Result<web::Json<Page<SyncRunItem>>, ApiError> {
+    Ok(web::Json(listed(&api.store, query).await?))
+}
+
+pub(super) async fn listed(store: &Store, query: RunsQuery) -> Result<Page<SyncRunItem>, ApiError> {
     let size = query.per_page.unwrap_or_default();
     let before: Option<i64> = page::decode(query.cursor.as_deref())?;
-    let repo = api.repository(query.repo.as_deref()).await?;
-    let runs = api
-        .store
-        .sync_runs(repo, before.map(SyncRunId), size.rows())
-        .await?;
+    let filter = RunFilter {
+        repo: super::repository(store, query.repo.as_deref()).await?,
+        states: run_states(query.state.as_deref().unwrap_or_default())?,
+    };
+    let n = match query.count {
+        Some(true) => Some(store.count_runs(&filter).await?),
+        _ => None,
+    };
+    let before = before.map(SyncRunId);
+    let runs = store.sync_runs(&filter, before, size.rows()).await?;
     let now = Utc::now();
-    Ok(web::Json(page::page(runs, size, run_id, |run| {
-        item(run, now)
-    })))
+    Ok(Page {
+        count: n.map(|n| ListCount { n, exact: true }),
+        ..page::page(runs, size, run_id, |run| item(run, now))
+    })
+}
+
+/// Parses states, separated by commas.
+fn run_states(text: &str) -> Result<Vec<RunState>, ApiError> {
+    let parse = |name: &str| {
+        RunState::ALL
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or_else(|| {
+                let names = RunState::ALL.map(RunState::as_str);
+                let (found, known) = (one_line(name, 60), enumerated(&names, "or"));
+                let similar = suggestion(name, names);
+                ApiError::BadRequest(format!("`state` is `{found}`: expected {known}{similar}"))
+            })
+    };
+    let names = text.split(',').filter(|name| !name.is_empty());
+    names.map(parse).collect()
 }
 
 /// One backfill.
@@ -165,12 +239,13 @@ pub(super) async fn show(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<web::Json<SyncRunItem>, ApiError> {
-    let run = api
-        .store
-        .sync_run(SyncRunId(*id))
-        .await?
-        .ok_or(ApiError::NotFound("sync run"))?;
-    Ok(web::Json(item(run, Utc::now())))
+    Ok(web::Json(shown(&api.store, *id).await?))
+}
+
+pub(super) async fn shown(store: &Store, id: i64) -> Result<SyncRunItem, ApiError> {
+    let run = store.sync_run(SyncRunId(id)).await?;
+    let run = run.ok_or(ApiError::NotFound("sync run"))?;
+    Ok(item(run, Utc::now()))
 }
 
 /// Cancels a backfill. The pull requests that it fetched are kept.
@@ -188,14 +263,8 @@ pub(super) async fn cancel(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = SyncRunId(*id);
-    if api.store.cancel_run(id, Utc::now()).await? {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    match api.store.sync_run(id).await? {
-        Some(_) => Err(ApiError::Conflict("the sync run has ended".to_owned())),
-        None => Err(ApiError::NotFound("sync run")),
-    }
+    api.cancel_run(*id).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Starts a round of the poller now.
@@ -209,8 +278,7 @@ pub(super) async fn cancel(
 )]
 #[post("/sync")]
 pub(super) async fn poll(api: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
-    api.github()?;
-    api.store.request_poll(Utc::now()).await?;
+    api.request_round().await?;
     Ok(HttpResponse::Accepted().json(RequestedRound { status: "asked" }))
 }
 
@@ -236,11 +304,41 @@ pub struct SyncStats {
     pub missed_by_webhook: u64,
     pub config: PollerConfig,
     pub monitor: MonitorStats,
+    pub backfills: BackfillStats,
     /// Pending notifications of each channel that a worker has opened.
     pub notifier: Vec<ChannelStats>,
     /// Statistics of the GitHub client at the end of the last round; null before the first.
     #[schema(value_type = Option<Object>)]
     pub github: Option<serde_json::Value>,
+}
+
+/// The backfills that are kept, of each repository the last twenty; the same on every process.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BackfillStats {
+    /// Those that are done or failed. Cancelled ones count for nothing.
+    pub attempted: u64,
+    /// Of these: those that are done.
+    pub succeeded: u64,
+    /// The share that is aimed at.
+    #[schema(example = 0.95)]
+    pub goal: f64,
+    /// From the beginning to the end of those that are done, waits for GitHub's limits included;
+    /// null before a pull request was fetched.
+    pub seconds_per_100_pull_requests: Option<f64>,
+}
+
+/// The share of the attempted backfills that is to succeed.
+const BACKFILL_GOAL: f64 = 0.95;
+
+impl From<BackfillCounts> for BackfillStats {
+    fn from(counts: BackfillCounts) -> Self {
+        Self {
+            attempted: counts.attempted(),
+            succeeded: counts.done,
+            goal: BACKFILL_GOAL,
+            seconds_per_100_pull_requests: counts.seconds_per_100(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -313,26 +411,37 @@ const LAST_ERRORS: u32 = 20;
 )]
 #[get("/sync/stats")]
 pub(super) async fn stats(api: web::Data<ApiState>) -> Result<web::Json<SyncStats>, ApiError> {
-    let stats = api.store.poller_stats().await?;
-    Ok(web::Json(SyncStats {
-        running: stats.running_since.is_some(),
-        last_sync_at: stats.last_sync_at.map(rfc3339),
-        sync_count: stats.sync_count,
-        error_count: stats.error_count,
-        missed_by_webhook: api.store.missed_by_webhook().await?,
-        config: PollerConfig {
-            enabled: api.github.is_some(),
-            interval_seconds: api.sync.interval.as_secs_f64(),
-            batch_size: api.sync.batch_size,
-            max_concurrent: api.sync.max_concurrent,
-            timeout_seconds: api.sync.timeout.as_secs_f64(),
-            retry_attempts: api.sync.retry_attempts,
-            retry_delay_seconds: api.sync.retry_delay.as_secs_f64(),
-        },
-        monitor: monitor(&api).await?,
-        notifier: api.backlogs().await?.into_iter().map(channel).collect(),
-        github: stats.statistics,
-    }))
+    Ok(web::Json(api.sync_stats().await?))
+}
+
+impl ApiState {
+    /// Answers as `GET /api/sync/stats`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn sync_stats(&self) -> Result<SyncStats, ApiError> {
+        let record = self.store.poller_stats().await?;
+        Ok(SyncStats {
+            running: record.running_since.is_some(),
+            last_sync_at: record.last_sync_at.map(rfc3339),
+            sync_count: record.sync_count,
+            error_count: record.error_count,
+            missed_by_webhook: self.store.missed_by_webhook().await?,
+            config: PollerConfig {
+                enabled: self.github.is_some(),
+                interval_seconds: self.sync.interval.as_secs_f64(),
+                batch_size: self.sync.batch_size,
+                max_concurrent: self.sync.max_concurrent,
+                timeout_seconds: self.sync.timeout.as_secs_f64(),
+                retry_attempts: self.sync.retry_attempts,
+                retry_delay_seconds: self.sync.retry_delay.as_secs_f64(),
+            },
+            monitor: monitor(self).await?,
+            backfills: self.store.backfill_counts().await?.into(),
+            notifier: self.backlogs().await?.into_iter().map(channel).collect(),
+            github: record.statistics,
+        })
+    }
 }
 
 fn channel(backlog: ChannelBacklog) -> ChannelStats {

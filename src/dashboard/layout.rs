@@ -1,18 +1,24 @@
 //! The frame of every page: head, navigation, heading, footer; and the headers of its response.
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::middleware::DefaultHeaders;
 use maud::{DOCTYPE, Markup, html};
+use tokio::time::timeout;
 
 use super::page::PageRequest;
 use super::{assets, words};
-use crate::api::AccessRole;
+use crate::api::{AccessRole, ApiError};
 
 /// Nothing from elsewhere runs or loads, and no text becomes markup in the browser.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// The time after which a part of a page is left out.
+const MAX_READ: Duration = Duration::from_secs(5);
 
 /// The parts of the dashboard, as its navigation names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +134,34 @@ pub(super) fn failure(status: StatusCode, sentence: &str) -> Markup {
         p { a href="/" { "Overview" } }
     };
     frame(None, "", reason, &html! {}, &body)
+}
+
+/// Returns a part of a page, or its error in its place: the rest of the page still holds.
+pub(super) fn block<T>(read: Result<T, ApiError>, show: impl FnOnce(T) -> Markup) -> Markup {
+    match read {
+        Ok(value) => show(value),
+        Err(error) => {
+            error.log();
+            html! {
+                div .error role="alert" {
+                    p { "This part cannot be shown: " (error) "." }
+                    p { "The rest of the page holds. " a href="" { "Load it again" } }
+                }
+            }
+        }
+    }
+}
+
+/// Waits for a read that may take long, but not longer than a person would.
+///
+/// # Errors
+/// Those of the read, or [`ApiError::Busy`].
+pub(super) async fn in_time<T>(
+    read: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let slow = || ApiError::Busy("it takes longer than 5 seconds; choose a shorter period");
+    let read = timeout(MAX_READ, read).await;
+    read.unwrap_or_else(|_| Err(slow()))
 }
 
 /// Returns a document with a header, a heading and a body.

@@ -45,6 +45,16 @@ impl Links {
         format!("{}/repos/{}", self.base, escaped(repo))
     }
 
+    /// Returns an address below the page of a repository, such as `sync`.
+    pub(super) fn of_repository(&self, repo: &str, action: &str) -> String {
+        format!("{}/{action}", self.repository(repo))
+    }
+
+    /// Returns the page of a backfill.
+    pub(super) fn sync_run(&self, id: i64) -> String {
+        format!("{}/sync-runs/{id}", self.base)
+    }
+
     /// Returns GitHub's page of a pull request. It is made of the names, never of an address that
     /// a payload has.
     pub(super) fn on_github(&self, repo: &str, number: PrNumber) -> String {

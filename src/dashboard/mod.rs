@@ -4,12 +4,17 @@
 //! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
 
 mod assets;
+mod csv;
+mod filters;
 mod layout;
 mod links;
 mod login;
 mod overview;
 mod page;
+mod repositories;
+mod repository;
 mod routes;
+mod sync_run;
 mod words;
 
 pub use self::links::Links;

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, HOST, LOCATION};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use chrono::Utc;
 use maud::{Markup, html};
@@ -59,6 +59,15 @@ impl PageRequest {
             .filter(|(_, value)| !value.is_empty())
     }
 
+    /// Returns the values of a parameter that may be given several times, or with commas.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let of_name = move |(known, _): &(&str, &str)| *known == name;
+        self.parameters()
+            .filter(of_name)
+            .flat_map(|(_, values)| values.split(','))
+            .filter(|value| !value.is_empty())
+    }
+
     /// Returns a field of the form that was sent.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         value(&self.fields, name)
@@ -107,6 +116,11 @@ impl PageRequest {
         HttpResponse::SeeOther()
             .insert_header((LOCATION, address))
             .finish()
+    }
+
+    /// Returns the host that the browser asked, with its port.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.request.headers().get(HOST)?.to_str().ok()
     }
 
     /// Returns the theme that the browser chose here, for the page's root.

@@ -11,7 +11,7 @@ use actix_web::{
 };
 
 use super::page::PageError;
-use super::{assets, layout, login, overview};
+use super::{assets, layout, login, overview, repositories, repository, sync_run};
 use crate::api::{AccessRole, ApiError, admit_page};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
@@ -79,10 +79,17 @@ impl PageRoute {
 
 /// Every page and form. A page that is not here does not exist.
 fn all() -> Vec<PageRoute> {
-    [assets::routes(), login::routes(), overview::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        assets::routes(),
+        login::routes(),
+        overview::routes(),
+        repositories::routes(),
+        repository::routes(),
+        sync_run::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Returns the method, path and role of every page and form.

@@ -1,5 +1,6 @@
 //! Numbers and times as pages, and only pages, write them: one way each.
 
+use chrono::DateTime;
 use maud::{Markup, html};
 use tallyhook_core::github::types::Timestamp;
 
@@ -69,6 +70,28 @@ pub(super) fn since(then: Timestamp, now: Timestamp) -> Markup {
             (span(now.epoch() - then.epoch()))
         }
     }
+}
+
+/// Returns a time as the API writes it as an element that programs read.
+pub(super) fn stated(text: Option<&str>) -> Markup {
+    match text.and_then(read) {
+        Some(at) => time(at),
+        None => html! { (UNKNOWN) },
+    }
+}
+
+/// Returns the time since one that the API wrote as an element that programs read.
+pub(super) fn stated_since(text: Option<&str>, now: Timestamp) -> Markup {
+    match text.and_then(read) {
+        Some(then) => since(then, now),
+        None => html! { (UNKNOWN) },
+    }
+}
+
+/// Reads a time that the API wrote.
+pub(super) fn read(text: &str) -> Option<Timestamp> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(at.to_utc().into())
 }
 
 #[cfg(test)]

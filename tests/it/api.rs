@@ -853,6 +853,12 @@ async fn health_and_metrics_need_no_token_and_show_stored_state() {
         "tallyhook_inbox{state=\"dead\"} 2",
         "tallyhook_dead_letters 2",
         "tallyhook_oldest_pending_seconds 0",
+        "tallyhook_repositories{state=\"pending\"} 1",
+        "tallyhook_repositories{state=\"synced\"} 0",
+        "tallyhook_repositories_incomplete 1",
+        "tallyhook_backfills{state=\"done\"} 0",
+        "tallyhook_open_pull_requests{waiting_for=\"unknown\"} 0",
+        "tallyhook_open_pull_requests{waiting_for=\"merge_queue\"} 0",
     ] {
         assert!(lines.contains(line), "{line} is not in:\n{text}");
     }

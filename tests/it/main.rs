@@ -24,6 +24,7 @@ mod notifier;
 mod openapi;
 mod order;
 mod outage;
+mod pages;
 mod poller;
 mod poller_idle;
 mod queue;

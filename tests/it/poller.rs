@@ -13,7 +13,7 @@ use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::event::Fact;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Client, Clock, Credentials, Token, VirtualTime};
-use tallyhook_store::{BatchWrite, PullRequestRecord, RunState, SyncStatus};
+use tallyhook_store::{BatchWrite, PullRequestRecord, RunFilter, RunState, SyncStatus};
 
 use testkit::github::acts::Act;
 use testkit::github::growth::{Growth, people};
@@ -735,7 +735,14 @@ async fn failed_backfill_is_requested_again_after_an_hour() {
     round(&mut server, &poller).await;
     let state = || async {
         store
-            .sync_runs(Some(REPO), None, 1)
+            .sync_runs(
+                &RunFilter {
+                    repo: Some(REPO),
+                    ..RunFilter::default()
+                },
+                None,
+                1,
+            )
             .await
             .unwrap()
             .remove(0)

@@ -63,9 +63,9 @@ pub use self::pull_requests::{
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
-    MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryGap, RunOptions, RunState,
-    SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts,
-    WatchedPullRequest,
+    BackfillCounts, MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryCounts,
+    RepositoryFilter, RepositoryGap, RunFilter, RunOptions, RunState, SyncOutcome, SyncRun,
+    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };
 pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,

@@ -3,8 +3,8 @@
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, MAX_RUN_ERRORS, PullRequestError, RunOptions, RunState, Store, SyncOutcome,
-    SyncRun, SyncRunId, SyncStatus, TrackedRepository,
+    BatchWrite, MAX_RUN_ERRORS, PullRequestError, RepositoryFilter, RunFilter, RunOptions,
+    RunState, Store, SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository,
 };
 
 use super::{histories, later, now, open, repository};
@@ -24,6 +24,8 @@ on_every_database! {
     untracking_cancels_the_run_of_the_repository,
     released_run_is_claimed_by_the_next_process,
     last_twenty_runs_are_kept,
+    backfills_are_counted_by_state_with_the_time_of_those_that_are_done,
+    repository_is_incomplete_until_all_of_its_last_backfill_was_fetched,
 }
 
 const REPO: RepoId = histories::KEY.repo;
@@ -80,6 +82,13 @@ async fn save(store: &Store, run: &SyncRun, at_second: i64) -> bool {
         .unwrap()
 }
 
+fn of(repo: RepoId) -> RunFilter {
+    RunFilter {
+        repo: Some(repo),
+        ..RunFilter::default()
+    }
+}
+
 async fn read(store: &Store, run: SyncRunId) -> SyncRun {
     store.sync_run(run).await.unwrap().unwrap()
 }
@@ -117,19 +126,20 @@ async fn repository_has_one_unfinished_run(database: Database) {
     );
     let other = ask(&store, OTHER, 22).await;
     assert_ne!(other.id, taken.id);
+    let every = RunFilter::default();
     assert_eq!(
-        store.sync_runs(None, None, 9).await.unwrap(),
+        store.sync_runs(&every, None, 9).await.unwrap(),
         [other.clone(), taken.clone()]
     );
     assert_eq!(
-        store.sync_runs(None, Some(other.id), 9).await.unwrap(),
+        store.sync_runs(&every, Some(other.id), 9).await.unwrap(),
         std::slice::from_ref(&taken)
     );
     assert_eq!(
-        store.sync_runs(Some(OTHER), None, 9).await.unwrap(),
+        store.sync_runs(&of(OTHER), None, 9).await.unwrap(),
         std::slice::from_ref(&other)
     );
-    assert_eq!(store.sync_runs(None, None, 1).await.unwrap(), [other]);
+    assert_eq!(store.sync_runs(&every, None, 1).await.unwrap(), [other]);
     assert_eq!(store.latest_runs().await.unwrap().len(), 2);
 }
 
@@ -432,14 +442,99 @@ async fn last_twenty_runs_are_kept(database: Database) {
         run.state = RunState::Done;
         assert!(save(&store, &run, at_second).await);
     }
-    let kept = store.sync_runs(Some(REPO), None, 100).await.unwrap();
+    let kept = store.sync_runs(&of(REPO), None, 100).await.unwrap();
     let asked: Vec<_> = kept
         .iter()
         .map(|run| (run.asked_at - now()).num_seconds())
         .collect();
     assert_eq!(asked, (4..=23).rev().collect::<Vec<_>>());
     assert_eq!(
-        store.sync_runs(Some(OTHER), None, 100).await.unwrap().len(),
+        store.sync_runs(&of(OTHER), None, 100).await.unwrap().len(),
         1
+    );
+}
+
+async fn backfills_are_counted_by_state_with_the_time_of_those_that_are_done(database: Database) {
+    let store = open_with_two_repositories(&database).await;
+    let before = store.backfill_counts().await.unwrap();
+    assert_eq!((before.attempted(), before.seconds_per_100()), (0, None));
+    for (at_second, repo, state, prs_done) in [
+        (10, REPO, RunState::Done, 40),
+        (20, OTHER, RunState::Failed, 7),
+        (30, REPO, RunState::Cancelled, 0),
+        (40, OTHER, RunState::Done, 10),
+    ] {
+        ask(&store, repo, at_second).await;
+        let mut run = take(&store, at_second).await.unwrap();
+        run.prs_done = prs_done;
+        run.error = (state == RunState::Failed).then(|| "GitHub answered 502".to_owned());
+        run.state = state;
+        assert!(save(&store, &run, at_second + 5).await);
+    }
+    ask(&store, REPO, 50).await;
+    let counts = store.backfill_counts().await.unwrap();
+    assert_eq!((counts.queued, counts.running, counts.cancelled), (1, 0, 1));
+    assert_eq!((counts.attempted(), counts.done, counts.failed), (3, 2, 1));
+    // Ten seconds for fifty pull requests.
+    assert_eq!((counts.seconds, counts.pull_requests), (10, 50));
+    assert_eq!(counts.seconds_per_100(), Some(20.0));
+    let attempted = RunFilter {
+        states: vec![RunState::Done, RunState::Failed],
+        ..RunFilter::default()
+    };
+    assert_eq!(store.count_runs(&attempted).await.unwrap(), 3);
+    assert_eq!(store.sync_runs(&attempted, None, 9).await.unwrap().len(), 3);
+    assert_eq!(store.count_runs(&of(OTHER)).await.unwrap(), 2);
+}
+
+async fn repository_is_incomplete_until_all_of_its_last_backfill_was_fetched(database: Database) {
+    let store = open_with_two_repositories(&database).await;
+    let incomplete = RepositoryFilter {
+        incomplete: true,
+        ..RepositoryFilter::default()
+    };
+    for (at_second, state, failed, expected) in [
+        (10, RunState::Failed, false, 2),
+        (20, RunState::Done, true, 2),
+        (30, RunState::Cancelled, false, 2),
+        (40, RunState::Done, false, 1),
+    ] {
+        ask(&store, REPO, at_second).await;
+        let mut run = take(&store, at_second).await.unwrap();
+        run.state = state;
+        run.complete_since = Some(Timestamp::clamped(1_700_000_000));
+        run.error = (state == RunState::Failed).then(|| "GitHub answered 502".to_owned());
+        let error = PullRequestError {
+            pr: 7,
+            error: "GitHub answered 502".to_owned(),
+        };
+        run.errors = failed.then_some(error).into_iter().collect();
+        assert!(save(&store, &run, at_second).await);
+        let counts = store.repository_counts().await.unwrap();
+        assert_eq!(
+            (counts.all(), counts.incomplete),
+            (2, expected),
+            "{at_second}"
+        );
+        assert_eq!(store.count_listed(incomplete).await.unwrap(), expected);
+        let listed = store.listed_after(incomplete, None, 9).await.unwrap();
+        let (_, gaps) = store.repository_gaps(None).await.unwrap();
+        let names: Vec<_> = listed.iter().map(|listed| &listed.name).collect();
+        assert_eq!(names, gaps.iter().map(|gap| &gap.repo).collect::<Vec<_>>());
+        assert_eq!(names.len() as u64, expected);
+    }
+    let counts = store.repository_counts().await.unwrap();
+    assert_eq!((counts.synced, counts.pending), (1, 1));
+    let synced = RepositoryFilter {
+        status: Some(SyncStatus::Synced),
+        ..RepositoryFilter::default()
+    };
+    assert_eq!(store.count_listed(synced).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .count_listed(RepositoryFilter::default())
+            .await
+            .unwrap(),
+        2
     );
 }

@@ -4,10 +4,11 @@
 mod row;
 mod runs;
 mod sql;
+mod totals;
 mod types;
 
 pub use self::types::{
-    MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryGap, RunOptions, RunState,
-    SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts,
-    WatchedPullRequest,
+    BackfillCounts, MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryCounts,
+    RepositoryFilter, RepositoryGap, RunFilter, RunOptions, RunState, SyncOutcome, SyncRun,
+    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };

@@ -56,6 +56,7 @@ pub(crate) struct GapRow {
     access_at: Seconds,
     last_error: Option<String>,
     last_sync_at: Option<Millis>,
+    complete_since: Option<Seconds>,
 }
 
 impl From<GapRow> for RepositoryGap {
@@ -66,6 +67,7 @@ impl From<GapRow> for RepositoryGap {
             access_at: row.access_at.0,
             last_error: row.last_error,
             last_sync_at: row.last_sync_at.map(|Millis(at)| at),
+            complete_since: row.complete_since.map(|Seconds(at)| at),
         }
     }
 }

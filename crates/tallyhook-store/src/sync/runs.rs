@@ -5,7 +5,7 @@ use tallyhook_core::github::types::RepoId;
 
 use super::row::RunRow;
 use super::types::KEPT_RUNS;
-use super::{MAX_RUN_ERRORS, RunOptions, RunState, SyncRun, SyncRunId};
+use super::{MAX_RUN_ERRORS, RunFilter, RunOptions, RunState, SyncRun, SyncRunId};
 use crate::columns::{Millis, Name, Seconds, storable_text, to_json, whole};
 use crate::database::{StatementBuilder, Transaction, statement};
 use crate::{Moment, Result, Store};
@@ -231,24 +231,27 @@ impl Store {
     /// Returns runs, the newest first; those before `before` in that order, if given.
     pub async fn sync_runs(
         &self,
-        repo: Option<RepoId>,
+        filter: &RunFilter,
         before: Option<SyncRunId>,
         limit: u32,
     ) -> Result<Vec<SyncRun>> {
-        let of = if repo.is_some() {
-            "s.repo_id = $3"
-        } else {
-            "$3 = 0"
-        };
-        let query = format!("{RUN} WHERE s.id < $1 AND {of} ORDER BY s.id DESC LIMIT $2");
-        let query = statement(query)
-            .bind(before.map_or(i64::MAX, |run| run.0))
-            .bind(i64::from(limit));
-        let rows = self
-            .database
-            .rows(query.bind(repo.map_or(0, |repo| repo.0)))
-            .await?;
+        let mut query = StatementBuilder::new(RUN);
+        push_filter(&mut query, filter);
+        if let Some(before) = before {
+            query.push(" AND s.id < ").push_bind(before.0);
+        }
+        query.push(" ORDER BY s.id DESC LIMIT ");
+        query.push_bind(i64::from(limit));
+        let rows = self.database.rows(query.build()).await?;
         rows.into_iter().map(|row: RunRow| row.try_into()).collect()
+    }
+
+    /// Counts runs.
+    pub async fn count_runs(&self, filter: &RunFilter) -> Result<u64> {
+        let mut query = StatementBuilder::new("SELECT count(*) FROM sync_runs s");
+        push_filter(&mut query, filter);
+        let row: Option<(i64,)> = self.database.row(query.build()).await?;
+        Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
     }
 
     /// Returns the runs of these repositories, the newest first.
@@ -271,6 +274,23 @@ impl Store {
         let query = format!("{RUN} WHERE s.id IN (SELECT max(id) FROM sync_runs GROUP BY repo_id)");
         let rows = self.database.rows(statement(query)).await?;
         rows.into_iter().map(|row: RunRow| row.try_into()).collect()
+    }
+}
+
+fn push_filter(query: &mut StatementBuilder<'_>, filter: &RunFilter) {
+    query.push(" WHERE true");
+    if let Some(repo) = filter.repo {
+        query.push(" AND s.repo_id = ").push_bind(repo.0);
+    }
+    for (place, state) in filter.states.iter().enumerate() {
+        query.push(match place {
+            0 => " AND s.state IN (",
+            _ => ", ",
+        });
+        query.push_bind(Name(*state).to_string());
+    }
+    if !filter.states.is_empty() {
+        query.push(")");
     }
 }
 

@@ -7,10 +7,12 @@ use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 
 use super::row::{GapRow, PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
 use super::runs::UNFINISHED;
+use super::totals::INCOMPLETE;
 use super::{
-    PollerStats, RepositoryGap, SyncOutcome, TrackedRepository, WatchCounts, WatchedPullRequest,
+    PollerStats, RepositoryFilter, RepositoryGap, SyncOutcome, TrackedRepository, WatchCounts,
+    WatchedPullRequest,
 };
-use crate::columns::{Millis, Seconds, storable_text, whole};
+use crate::columns::{Millis, Name, Seconds, storable_text, whole};
 use crate::database::{Database, StatementBuilder, statement};
 use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
 
@@ -96,15 +98,16 @@ impl Store {
         Ok(rows.into_iter().map(|row: TrackedRow| row.into()).collect())
     }
 
-    /// Returns those after `after`, at most `limit`, by name and id; also those that are no longer
-    /// tracked and of which webhooks arrived since.
+    /// Returns those after `after`, at most `limit`, by name and id; without a filter also those that
+    /// are no longer tracked and of which webhooks arrived since.
     pub async fn listed_after(
         &self,
+        filter: RepositoryFilter,
         after: Option<&(String, RepoId)>,
         limit: u32,
     ) -> Result<Vec<TrackedRepository>> {
-        let listed = format!("{LISTED} (r.tracked OR r.last_delivery_at IS NOT NULL)");
-        let mut query = StatementBuilder::new(listed);
+        let mut query = StatementBuilder::new(LISTED);
+        push_filter(&mut query, filter);
         if let Some((name, id)) = after {
             query
                 .push(" AND (r.name, r.id) > (")
@@ -118,6 +121,17 @@ impl Store {
             .push_bind(i64::from(limit));
         let rows: Vec<TrackedRow> = self.database.rows(query.build()).await?;
         Ok(rows.into_iter().map(TrackedRepository::from).collect())
+    }
+
+    /// Counts the repositories of a list.
+    pub async fn count_listed(&self, filter: RepositoryFilter) -> Result<u64> {
+        let mut query = StatementBuilder::new(
+            "SELECT count(*) FROM repositories r \
+             LEFT JOIN installations i ON i.id = r.installation_id WHERE",
+        );
+        push_filter(&mut query, filter);
+        let row: Option<(i64,)> = self.database.row(query.build()).await?;
+        Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
     }
 
     /// Returns the earliest of the last synchronisations that went well, `None` if a repository had
@@ -134,12 +148,11 @@ impl Store {
         );
         let vouched: Option<(Option<Millis>,)> = self.database.row(vouched.bind(repo)).await?;
         let query = format!(
-            "SELECT * FROM (SELECT r.name AS repo, \
-                 r.access <> 'granted' OR coalesce(i.access = 'revoked', false) AS is_lost, \
-                 r.access_at, r.last_error, r.last_sync_at, r.complete_since FROM repositories r \
-                 LEFT JOIN installations i ON i.id = r.installation_id \
-                 WHERE r.tracked AND ($1 IS NULL OR r.id = $1)) AS known \
-             WHERE is_lost OR last_error IS NOT NULL OR complete_since IS NULL \
+            "SELECT r.name AS repo, \
+             r.access <> 'granted' OR coalesce(i.access = 'revoked', false) AS is_lost, \
+             r.access_at, r.last_error, r.last_sync_at, r.complete_since FROM repositories r \
+             LEFT JOIN installations i ON i.id = r.installation_id \
+             WHERE r.tracked AND ($1 IS NULL OR r.id = $1) AND {INCOMPLETE} \
              ORDER BY repo LIMIT {GAPS}"
         );
         let rows: Vec<GapRow> = self.database.rows(statement(query).bind(repo)).await?;
@@ -389,6 +402,28 @@ impl Store {
             )
             .await
             .map(|_| ())
+    }
+}
+
+fn push_filter(query: &mut StatementBuilder<'_>, filter: RepositoryFilter) {
+    let RepositoryFilter {
+        repo,
+        status,
+        incomplete,
+    } = filter;
+    query.push(match status.is_some() || incomplete {
+        true => " r.tracked",
+        false => " (r.tracked OR r.last_delivery_at IS NOT NULL)",
+    });
+    if let Some(repo) = repo {
+        query.push(" AND r.id = ").push_bind(repo.0);
+    }
+    if let Some(status) = status {
+        query.push(" AND r.sync_status = ");
+        query.push_bind(Name(status).to_string());
+    }
+    if incomplete {
+        query.push(" AND ").push(INCOMPLETE);
     }
 }
 

@@ -47,6 +47,96 @@ pub enum SyncStatus {
     Error,
 }
 
+impl SyncStatus {
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Syncing, Self::Synced, Self::Error];
+
+    /// Returns the name that is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Syncing => "syncing",
+            Self::Synced => "synced",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A filter of listed repositories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepositoryFilter {
+    pub repo: Option<RepoId>,
+    /// Tracked ones of this status.
+    pub status: Option<SyncStatus>,
+    /// Tracked ones of which something is missing.
+    pub incomplete: bool,
+}
+
+/// The number of tracked repositories by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepositoryCounts {
+    pub pending: u64,
+    pub syncing: u64,
+    pub synced: u64,
+    pub error: u64,
+    /// Of all: those of which something is missing.
+    pub incomplete: u64,
+}
+
+impl RepositoryCounts {
+    pub fn all(&self) -> u64 {
+        self.pending + self.syncing + self.synced + self.error
+    }
+
+    pub(super) fn of_status(&mut self, status: SyncStatus) -> &mut u64 {
+        match status {
+            SyncStatus::Pending => &mut self.pending,
+            SyncStatus::Syncing => &mut self.syncing,
+            SyncStatus::Synced => &mut self.synced,
+            SyncStatus::Error => &mut self.error,
+        }
+    }
+}
+
+/// The number of backfills by state, and the work of those that are done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackfillCounts {
+    pub queued: u64,
+    pub running: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    /// Pull requests that the done ones fetched.
+    pub pull_requests: u64,
+    /// Time from the beginning to the end of the done ones, waits for GitHub's limits included.
+    pub seconds: u64,
+}
+
+impl BackfillCounts {
+    /// Returns the number of those that ended by themselves.
+    pub fn attempted(&self) -> u64 {
+        self.done + self.failed
+    }
+
+    /// Returns the seconds of 100 pull requests; `None` before any was fetched.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "sums of seconds and counts are far below 2^53"
+    )]
+    pub fn seconds_per_100(&self) -> Option<f64> {
+        (self.pull_requests > 0).then(|| self.seconds as f64 * 100.0 / self.pull_requests as f64)
+    }
+
+    pub(super) fn of_state(&mut self, state: RunState) -> &mut u64 {
+        match state {
+            RunState::Queued => &mut self.queued,
+            RunState::Running => &mut self.running,
+            RunState::Done => &mut self.done,
+            RunState::Failed => &mut self.failed,
+            RunState::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
 /// A tracked repository of which something is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryGap {
@@ -58,6 +148,8 @@ pub struct RepositoryGap {
     /// Set if the last synchronisation failed.
     pub last_error: Option<String>,
     pub last_sync_at: Option<Moment>,
+    /// Set if its history was fetched once.
+    pub complete_since: Option<Timestamp>,
 }
 
 /// The outcome of a synchronisation of a repository.
@@ -122,9 +214,36 @@ pub enum RunState {
 }
 
 impl RunState {
+    pub const ALL: [Self; 5] = [
+        Self::Queued,
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Returns the name that is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
+}
+
+/// A filter of runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    pub repo: Option<RepoId>,
+    /// Empty for all.
+    pub states: Vec<RunState>,
 }
 
 /// The range of a run.

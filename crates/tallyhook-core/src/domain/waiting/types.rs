@@ -89,6 +89,9 @@ pub enum WaitingFor {
 }
 
 impl WaitingFor {
+    /// Every kind.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()

@@ -1,0 +1,4 @@
+//! Pages, as browsers get them.
+
+mod bearer;
+mod repositories;
