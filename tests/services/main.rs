@@ -1,5 +1,6 @@
 //! Tests of behaviour with PostgreSQL and RabbitMQ only, on the servers of `scripts/services`.
 
+mod alerts;
 mod backup;
 mod clock;
 mod rabbitmq;
