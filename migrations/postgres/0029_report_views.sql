@@ -115,26 +115,28 @@ CROSS JOIN LATERAL unnest(p.flags) AS f (flag);
 -- Those of which it is not computed yet, or cannot be, are left out, as in /api/waiting.
 CREATE VIEW tallyhook_report.waiting AS
 SELECT p.repo_id, p.repo, p.number, p.title, p.author, p.authors, p.pr_created_at,
-    p.waiting_for,
+    w.waiting_for,
     CASE
-        WHEN p.waiting_for = 'reviewers' AND p.first_review_at IS NOT NULL THEN 'another_look'
-        WHEN p.waiting_for = 'reviewers' THEN 'first_review'
-        WHEN p.waiting_for = 'nobody' THEN 'nobody_asked'
-        WHEN p.waiting_for = 'base_pr' THEN 'base_pr'
-        WHEN p.waiting_for = 'merge_queue' THEN 'queued'
-        WHEN p.waiting_for = 'ci' THEN 'checks'
-        WHEN p.waiting_rule = 1 THEN 'draft'
-        WHEN p.waiting_rule = 3 THEN 'left_queue'
-        WHEN p.waiting_rule = 4 THEN 'conflict'
-        WHEN p.waiting_rule = 5 THEN 'changes_requested'
-        WHEN p.waiting_rule = 6 THEN 'check_failed'
-        WHEN p.waiting_rule = 8 THEN 'comments'
+        WHEN w.waiting_for = 'reviewers' AND p.first_review_at IS NOT NULL THEN 'another_look'
+        WHEN w.waiting_for = 'reviewers' THEN 'first_review'
+        WHEN w.waiting_for = 'nobody' THEN 'nobody_asked'
+        WHEN w.waiting_for = 'base_pr' THEN 'base_pr'
+        WHEN w.waiting_for = 'merge_queue' THEN 'queued'
+        WHEN w.waiting_for = 'ci' THEN 'checks'
+        WHEN w.waiting_rule = 1 THEN 'draft'
+        WHEN w.waiting_rule = 3 THEN 'left_queue'
+        WHEN w.waiting_rule = 4 THEN 'conflict'
+        WHEN w.waiting_rule = 5 THEN 'changes_requested'
+        WHEN w.waiting_rule = 6 THEN 'check_failed'
+        WHEN w.waiting_rule = 8 THEN 'comments'
         ELSE 'merge'
     END AS reason,
     p.waiting_since AS since, p.waiting_kind_since AS kind_since,
     extract(epoch FROM now() - p.waiting_since)::numeric / 3600 AS waited_hours,
-    p.waiting_rule AS rule, p.held_by, p.draft
+    w.waiting_rule AS rule, w.held_by, p.draft
 FROM tallyhook_report.pull_requests p
+-- Without the offset the planner would look for the other pull request wherever these are named.
+CROSS JOIN LATERAL (SELECT p.waiting_for, p.waiting_rule, p.held_by OFFSET 0) w
 WHERE p.state = 'open' AND p.waiting_since IS NOT NULL;
 
 CREATE VIEW tallyhook_report.waiting_on AS

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backup;
+mod boards;
 mod clock;
 mod rabbitmq;
 mod store_plans;
