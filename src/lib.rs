@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dashboard;
+pub mod doctor;
 pub mod incoming;
 pub mod ingest;
 pub mod leader;

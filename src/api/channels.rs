@@ -1,6 +1,6 @@
 //! Channels and the notifications that were sent to them.
 
-use actix_web::{get, post, web};
+use actix_web::{HttpResponse, get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::NotificationKind;
@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
 use super::input::QueryInput;
-use super::page::{self, Page, PageSize};
+use super::page::{self, ListCount, Page, PageSize};
 use super::{ApiState, rfc3339};
 use crate::notify::{Channel, ChannelKind, ChannelTestResult, Channels, Notification};
 
@@ -108,8 +108,27 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
 pub(super) async fn list(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
-    let items = items(&api.channels, &api.store).await?;
-    Ok(web::Json(Page::new(items, None)))
+    Ok(web::Json(Page::new(api.channel_items().await?, None)))
+}
+
+impl ApiState {
+    /// Answers as `GET /api/channels`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn channel_items(&self) -> Result<Vec<ChannelItem>, ApiError> {
+        Ok(items(&self.channels, &self.store).await?)
+    }
+
+    /// Sends a test message as `POST /api/channels/{name}/test`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn test_channel(&self, name: &str) -> Result<ChannelTestResult, ApiError> {
+        let channel = self.channels.named(name);
+        let channel = channel.ok_or(ApiError::NotFound("channel"))?;
+        Ok(self.channels.test(channel, Utc::now()).await)
+    }
 }
 
 /// Sends a test message to a channel.
@@ -127,11 +146,63 @@ pub(super) async fn test(
     api: web::Data<ApiState>,
     name: web::Path<String>,
 ) -> Result<web::Json<ChannelTestResult>, ApiError> {
-    let channel = api
-        .channels
-        .named(&name)
-        .ok_or(ApiError::NotFound("channel"))?;
-    Ok(web::Json(api.channels.test(channel, Utc::now()).await))
+    Ok(web::Json(api.test_channel(&name).await?))
+}
+
+/// A notification that is sent again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RetriedNotification {
+    #[schema(example = "pending")]
+    status: &'static str,
+    channel: String,
+    event_id: String,
+}
+
+/// Sends a notification again that was given up. It has the same `event_id`, by which a receiver that
+/// took an earlier attempt knows it. It is superseded where something newer about the same was sent.
+#[utoipa::path(
+    tag = "notifications", operation_id = "retry_notification", security(("token" = [])),
+    params(
+        ("event_id" = String, Path, description = "the `event_id` of the notification"),
+        ("channel" = String, Path, description = "the name of the channel"),
+    ),
+    responses(
+        (status = 202, body = RetriedNotification, description = "pending again"),
+        (status = 404, description = "no channel of the settings has this name, or it has no \
+            such notification that was given up", body = ApiErrorBody),
+    )
+)]
+#[post("/notifications/{event_id}/{channel}/retry")]
+pub(super) async fn retry(
+    api: web::Data<ApiState>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (event_id, channel) = path.into_inner();
+    retried(&api, &event_id, &channel).await?;
+    Ok(HttpResponse::Accepted().json(RetriedNotification {
+        status: "pending",
+        channel,
+        event_id,
+    }))
+}
+
+/// Makes a notification that was given up pending again, with all attempts.
+///
+/// # Errors
+/// If there is no such channel or notification, or the database fails.
+pub(crate) async fn retried(api: &ApiState, event_id: &str, channel: &str) -> Result<(), ApiError> {
+    let dead = ApiError::NotFound("notification that was given up");
+    // No worker sends for a channel that is not in the settings.
+    let channel = api.channels.named(channel);
+    let channel = channel.ok_or(ApiError::NotFound("channel"))?;
+    let Ok(event) = event_id.parse::<EventId>() else {
+        return Err(dead);
+    };
+    let is_pending = api
+        .store
+        .retry_notification(&channel.name, event, Utc::now())
+        .await?;
+    if is_pending { Ok(()) } else { Err(dead) }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -141,6 +212,8 @@ pub(super) struct NotificationsQuery {
     channel: Option<String>,
     /// The state of the notifications.
     state: Option<NotificationState>,
+    /// With true the answer has `count`.
+    count: Option<bool>,
     /// The number of items, 30 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
     per_page: Option<PageSize>,
@@ -159,9 +232,17 @@ pub(super) async fn list_notifications(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {
+    Ok(web::Json(listed(&api.store, query).await?))
+}
+
+pub(super) async fn listed(
+    store: &Store,
+    query: NotificationsQuery,
+) -> Result<Page<NotificationItem>, ApiError> {
     let NotificationsQuery {
         channel,
         state,
+        count,
         per_page,
         cursor,
     } = query;
@@ -172,13 +253,16 @@ pub(super) async fn list_notifications(
         state,
         after: after.map(|(event, channel)| (EventId(event), channel)),
     };
-    let rows = api.store.notifications(&filter, size.rows()).await?;
-    Ok(web::Json(page::page(
-        rows,
-        size,
-        |row| (row.event.id.0, row.channel.clone()),
-        notification,
-    )))
+    let n = match count {
+        Some(true) => Some(store.count_notifications(&filter).await?),
+        _ => None,
+    };
+    let rows = store.notifications(&filter, size.rows()).await?;
+    let place = |row: &NotificationRow| (row.event.id.0, row.channel.clone());
+    Ok(Page {
+        count: n.map(|n| ListCount { n, exact: true }),
+        ..page::page(rows, size, place, notification)
+    })
 }
 
 fn notification(row: NotificationRow) -> NotificationItem {

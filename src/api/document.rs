@@ -44,6 +44,7 @@ use super::{add_routes, error, session_cookie};
             description = "Tracked repositories, watched pull requests, backfills and the poller"),
         (name = "tasks", description = "Tasks and their pull requests"),
         (name = "notifications", description = "Notifications over WebSocket and channels"),
+        (name = "settings", description = "The settings in force"),
         (name = "tokens", description = "API tokens of the team"),
         (name = "sessions", description = "The caller, and browsers that signed in"),
         (name = "deliveries", description = "The inbox and its dead letters"),

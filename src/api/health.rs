@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, get, web};
 use chrono::{TimeDelta, Utc};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use serde_json::json;
+use serde_json::{Value, json};
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::Timestamp;
 use tallyhook_queue::Health;
@@ -51,6 +51,12 @@ const MAX_PENDING_AGE: TimeDelta = TimeDelta::minutes(10);
 )]
 #[get("/readyz")]
 pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
+    let (code, parts) = readiness(&api).await;
+    HttpResponse::build(code).json(parts)
+}
+
+/// Returns the state of the process and of each of its parts.
+pub(super) async fn readiness(api: &ApiState) -> (StatusCode, Value) {
     let condition = api.store.condition();
     let failing = match (api.store.check().await, &condition.fault) {
         (Err(StoreError::Version { .. }), _) => Some("migrations"),
@@ -79,8 +85,8 @@ pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
         Some(Health::Disconnected) if api.takes_in => "degraded",
         Some(Health::Disconnected) => "failing",
     };
-    let (github, poller) = (github(&api).await, poller(&api).await);
-    let notifier = notifier(&api).await;
+    let (github, poller) = (github(api).await, poller(api).await);
+    let notifier = notifier(api).await;
     let (status, code) = match (failing, queue) {
         (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
         _ if [database, queue, github, poller, notifier].contains(&"degraded") => {
@@ -102,7 +108,7 @@ pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
     } else if github == "degraded" {
         parts["reason"] = "github_unavailable".into();
     }
-    HttpResponse::build(code).json(parts)
+    (code, parts)
 }
 
 /// Returns the state of GitHub, as this process or the poller of another one found it.

@@ -84,16 +84,16 @@ pub struct TokenOrder<'a> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TokenMade)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateTokenBody {
+pub(crate) struct CreateTokenBody {
     /// 1 to 100 characters.
-    name: String,
-    role: AccessRole,
+    pub(crate) name: String,
+    pub(crate) role: AccessRole,
     /// The login on GitHub that `me` means to its holder.
-    login: Option<String>,
+    pub(crate) login: Option<String>,
     /// 90 if it is left out; null is a token without an end.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 3650)]
-    expires_days: Option<Option<u32>>,
+    pub(crate) expires_days: Option<Option<u32>>,
 }
 
 /// Deserializes null as `Some(None)`, apart from a field that is left out.
@@ -147,9 +147,83 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     caller: web::ReqData<Caller>,
 ) -> Result<web::Json<Page<TokenItem>>, ApiError> {
-    let tokens = api.store.tokens(Some(caller.team)).await?;
-    let items = tokens.into_iter().map(TokenItem::from);
-    Ok(web::Json(Page::new(items.collect(), None)))
+    Ok(web::Json(api.tokens(&caller).await?))
+}
+
+impl ApiState {
+    /// Answers as `GET /api/tokens`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn tokens(&self, caller: &Caller) -> Result<Page<TokenItem>, ApiError> {
+        let tokens = self.store.tokens(Some(caller.team)).await?;
+        let items = tokens.into_iter().map(TokenItem::from);
+        Ok(Page::new(items.collect(), None))
+    }
+
+    /// Creates a token as `POST /api/tokens`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn create_token(
+        &self,
+        caller: &Caller,
+        body: CreateTokenBody,
+    ) -> Result<TokenCreated, ApiError> {
+        let CreateTokenBody {
+            name,
+            role,
+            login,
+            expires_days,
+        } = body;
+        check_name(&name).map_err(|why| ApiError::BadRequest(format!("`name` {why}")))?;
+        let login = login.as_deref().map(read_login).transpose();
+        let login = login.map_err(|why| ApiError::BadRequest(format!("`login` {why}")))?;
+        if role == AccessRole::Operator {
+            return Err(ApiError::Forbidden(
+                "tokens of operators are made by `tallyhook token create` on the server",
+            ));
+        }
+        // None has more rights than the token that makes it.
+        caller.require(role)?;
+        let days = expires_days.unwrap_or(Some(DEFAULT_DAYS));
+        if days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
+            return Err(ApiError::BadRequest(format!(
+                "`expires_days` must be a whole number from 1 to {MAX_DAYS}, or null for no end"
+            )));
+        }
+        let expires_at = days.map(|days| Utc::now() + TimeDelta::days(days.into()));
+        let team = (caller.team, &*caller.team_name);
+        let order = TokenOrder {
+            name: &name,
+            role,
+            login,
+            expires_at,
+        };
+        let created = create_token(&self.store, team, order).await?;
+        let taken = || {
+            ApiError::Conflict(format!(
+                "there is a token `{name}`: revoke it first, or choose another name"
+            ))
+        };
+        created.ok_or_else(taken)
+    }
+
+    /// Revokes a token as `DELETE /api/tokens/{name}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn revoke_token(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
+        let tokens = self.store.tokens(Some(caller.team)).await?;
+        if let Some(token) = tokens.iter().find(|token| token.name == *name) {
+            caller.require(token.role)?;
+        }
+        let team = Some(caller.team);
+        match self.store.revoke_token(team, name, Utc::now()).await? {
+            true => Ok(()),
+            false => Err(ApiError::NotFound("token")),
+        }
+    }
 }
 
 /// Creates a token of the team. Its value is in this answer only.
@@ -169,43 +243,8 @@ pub(super) async fn create(
     caller: web::ReqData<Caller>,
     JsonInput(body): JsonInput<CreateTokenBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let CreateTokenBody {
-        name,
-        role,
-        login,
-        expires_days,
-    } = body;
-    check_name(&name).map_err(|why| ApiError::BadRequest(format!("`name` {why}")))?;
-    let login = login.as_deref().map(read_login).transpose();
-    let login = login.map_err(|why| ApiError::BadRequest(format!("`login` {why}")))?;
-    if role == AccessRole::Operator {
-        return Err(ApiError::Forbidden(
-            "tokens of operators are made by `tallyhook token create` on the server",
-        ));
-    }
-    // None has more rights than the token that makes it.
-    caller.require(role)?;
-    let days = expires_days.unwrap_or(Some(DEFAULT_DAYS));
-    if days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
-        return Err(ApiError::BadRequest(format!(
-            "`expires_days` must be a whole number from 1 to {MAX_DAYS}, or null for no end"
-        )));
-    }
-    let expires_at = days.map(|days| Utc::now() + TimeDelta::days(days.into()));
-    let team = (caller.team, &*caller.team_name);
-    let order = TokenOrder {
-        name: &name,
-        role,
-        login,
-        expires_at,
-    };
-    let created = create_token(&api.store, team, order).await?;
-    let taken = || {
-        ApiError::Conflict(format!(
-            "there is a token `{name}`: revoke it first, or choose another name"
-        ))
-    };
-    Ok(HttpResponse::Created().json(created.ok_or_else(taken)?))
+    let created = api.create_token(&caller, body).await?;
+    Ok(HttpResponse::Created().json(created))
 }
 
 /// Revokes a token of the team, and ends its sessions.
@@ -223,16 +262,6 @@ pub(super) async fn revoke(
     caller: web::ReqData<Caller>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let tokens = api.store.tokens(Some(caller.team)).await?;
-    if let Some(token) = tokens.iter().find(|token| token.name == *name) {
-        caller.require(token.role)?;
-    }
-    if api
-        .store
-        .revoke_token(Some(caller.team), &name, Utc::now())
-        .await?
-    {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Err(ApiError::NotFound("token"))
+    api.revoke_token(&caller, &name).await?;
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -117,9 +117,30 @@ enum SourceKind {
 }
 
 /// A file that has a secret.
+#[derive(Clone, Debug)]
 pub struct SecretFile {
     pub setting: &'static str,
     pub path: PathBuf,
+}
+
+/// A setting that a flag, the environment or the file sets.
+#[derive(Clone, Debug)]
+pub struct SetSetting {
+    pub name: &'static str,
+    /// Its source in words.
+    pub from: String,
+}
+
+/// The sources of the settings in force, without their values.
+#[derive(Clone, Debug, Default)]
+pub struct SettingOrigins {
+    /// The settings that are not at their defaults, in the order of `--help`.
+    pub set: Vec<SetSetting>,
+    pub config_file: Option<PathBuf>,
+    pub config_file_has_secrets: bool,
+    pub secret_files: Vec<SecretFile>,
+    /// The names that are misspelt, and the values in quotation marks.
+    pub warnings: Vec<String>,
 }
 
 /// The values of settings by source, the strongest first.
@@ -243,6 +264,22 @@ impl SettingSources {
             Some(SecretFile { setting, path })
         });
         files.collect()
+    }
+
+    /// Returns the sources without the values.
+    pub fn origins(&self) -> SettingOrigins {
+        let set = SETTINGS.iter().filter(|setting| self.is_set(setting.name));
+        let set = set.filter_map(|setting| {
+            let (name, from) = (setting.name, self.origin(setting.name)?);
+            Some(SetSetting { name, from })
+        });
+        SettingOrigins {
+            set: set.collect(),
+            config_file: self.path.clone(),
+            config_file_has_secrets: self.config_file_has_secrets(),
+            secret_files: self.secret_files(),
+            warnings: self.warnings(),
+        }
     }
 
     /// Returns the source of the value of `name` in words; `None` if it has no value.

@@ -174,6 +174,48 @@ impl Notification {
         }
     }
 
+    /// Returns the id of the event, which each channel has a notification of.
+    pub fn event_id(&self) -> &str {
+        match self {
+            Self::PrStatusChange { event_id, .. }
+            | Self::TaskStatusChange { event_id, .. }
+            | Self::WorktreeKept { event_id, .. }
+            | Self::WaitingChange { event_id, .. }
+            | Self::Digest { event_id, .. } => event_id,
+        }
+    }
+
+    /// Returns the change in one line.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::PrStatusChange {
+                repo,
+                pr_number,
+                new_status,
+                ..
+            } => format!("{repo}#{pr_number} is {new_status}"),
+            Self::TaskStatusChange {
+                task_id,
+                task_key,
+                new_status,
+                ..
+            } => {
+                let key = task_key.clone().unwrap_or_else(|| task_id.to_string());
+                format!("{key} is {new_status}")
+            }
+            Self::WorktreeKept { repo, reason, .. } => {
+                format!("a working tree of {repo} was kept: {reason}")
+            }
+            Self::WaitingChange {
+                repo,
+                pr_number,
+                because,
+                ..
+            } => format!("{repo}#{pr_number}: {because}"),
+            Self::Digest { day, total, .. } => format!("the digest of {day}, of {total}"),
+        }
+    }
+
     /// Returns the idempotency key: equal for every delivery of one change, on every channel, and
     /// different for every other change.
     pub fn key(&self) -> Uuid {

@@ -7,7 +7,7 @@ use std::path::Path;
 use testkit::root;
 
 /// The modules of the root package: each uses those before it only.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "clock",
     "config",
     "logging",
@@ -21,6 +21,7 @@ const ORDER: [&str; 17] = [
     "renumbering",
     "sync",
     "tasks",
+    "doctor",
     "api",
     "dashboard",
     "app",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::condition::LastExamination;
-use crate::database::Database;
+use crate::database::{Database, statement};
 use crate::postgres::PostgresDatabase;
 use crate::pull_requests::AggregationLimit;
 use crate::sqlite::SqliteDatabase;
@@ -48,6 +48,16 @@ impl Store {
             Database::Sqlite(database) => database.check().await,
             Database::Postgres(database) => database.check().await,
         }
+    }
+
+    /// Returns the bytes of the database.
+    pub async fn database_bytes(&self) -> Result<u64> {
+        let query = match self.database.is_sqlite() {
+            true => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            false => "SELECT pg_database_size(current_database())",
+        };
+        let row: Option<(i64,)> = self.database.row(statement(query)).await?;
+        Ok(row.map_or(0, |(bytes,)| bytes.unsigned_abs()))
     }
 
     /// Describes the database to its operator.

@@ -14,6 +14,11 @@ impl Bots {
         Self(logins.into_iter().map(str::to_lowercase).collect())
     }
 
+    /// Returns the listed logins in lower case.
+    pub fn logins(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Returns whether an account is a bot: by GitHub's account type, then by the `[bot]` of its
     /// login, then by the list.
     pub fn contains(&self, account: &Account) -> bool {

@@ -187,6 +187,23 @@ impl Store {
         Ok(true)
     }
 
+    /// Makes a notification that was given up pending again, with all attempts, and not too old from
+    /// now on. Returns false if it is not dead; then nothing is done.
+    pub async fn retry_notification(
+        &self,
+        channel: &str,
+        event: EventId,
+        now: Moment,
+    ) -> Result<bool> {
+        let update = statement(
+            "UPDATE notifications SET state = 'pending', attempts = 0, next_attempt_at = $3, \
+             finished_at = NULL, held_until = $3 \
+             WHERE event_id = $1 AND channel = $2 AND state = 'dead'",
+        );
+        let update = update.bind(event.0).bind(channel).bind(Millis(now));
+        Ok(self.database.execute(update).await? == 1)
+    }
+
     /// Marks a notification superseded if it is obsolete. Returns whether that is so:
     /// - a newer one of its subject was sent to its channel, or after quiet hours is to be sent;
     /// - it is about whom a pull request waits for, which changed again, or the pull request ended.
@@ -349,6 +366,26 @@ impl Store {
             .fold(statement(query), |query, name| query.bind(*name));
         let rows = self.database.rows(query).await?;
         Ok(rows.into_iter().map(|row: BacklogRow| row.into()).collect())
+    }
+
+    /// Counts notifications; the place to go on from counts for nothing.
+    pub async fn count_notifications(&self, filter: &NotificationFilter) -> Result<u64> {
+        let mut query = format!("SELECT count(*) FROM ({} WHERE true", notification_query());
+        if let Some(state) = filter.state {
+            query += &format!(" AND state = '{}'", Name(state));
+        }
+        if filter.channel.is_some() {
+            query += " AND channel = $1";
+        }
+        query += ") AS listed";
+        let query = filter
+            .channel
+            .iter()
+            .fold(statement(query), |query, channel| {
+                query.bind(channel.as_str())
+            });
+        let row: Option<(i64,)> = self.database.row(query).await?;
+        Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
     }
 
     pub async fn notifications(

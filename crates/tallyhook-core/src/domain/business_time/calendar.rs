@@ -114,6 +114,16 @@ impl Calendar {
         &self.stamp.hash
     }
 
+    /// Returns the hours of the weekdays, from Monday on.
+    pub fn week(&self) -> &[DayHours; 7] {
+        &self.week
+    }
+
+    /// Returns the number of dates with hours of their own.
+    pub fn dates(&self) -> usize {
+        self.dates.len()
+    }
+
     pub fn stamp(&self) -> &CalendarStamp {
         &self.stamp
     }

@@ -143,6 +143,14 @@ impl Calendars {
         self.calendars.values()
     }
 
+    /// Returns the repositories, the teams and the people that the calendar of that name is for.
+    pub fn assigned_to(&self, calendar: &str) -> [Vec<&str>; 3] {
+        [&self.repositories, &self.teams, &self.people].map(|assigned| {
+            let assigned = assigned.iter().filter(|(_, name)| *name == calendar);
+            assigned.map(|(subject, _)| subject.as_str()).collect()
+        })
+    }
+
     pub fn is_empty(&self) -> bool {
         self.calendars.is_empty()
     }

@@ -6,7 +6,7 @@ use tallyhook_store::files::{self, FolderAccess, folder_of};
 use tallyhook_store::{FileUse, file_use};
 
 use super::Finding;
-use crate::config::{Config, SettingSources};
+use crate::config::Config;
 
 /// Checks the file in use, its mode and its folder. It runs before the database is opened.
 pub(super) fn database_file(database: &Path) -> Option<Finding> {
@@ -18,6 +18,11 @@ pub(super) fn database_file(database: &Path) -> Option<Finding> {
         let advice = "put the file back; if it is gone, stop the server and start it again";
         return Some(Finding::wrong("database file", found, advice));
     }
+    file_access(database)
+}
+
+/// Checks the rights of others on the file and its folder.
+pub(super) fn file_access(database: &Path) -> Option<Finding> {
     let readable = std::fs::metadata(database).is_ok_and(|it| files::is_readable_by_others(&it));
     match files::check_folder(folder_of(database)) {
         // A missing folder is a finding of the database.
@@ -42,13 +47,14 @@ pub(super) fn database_file(database: &Path) -> Option<Finding> {
 }
 
 /// Checks the files with secrets: the admin token, those that settings name, the configuration.
-pub(super) fn secret_files(config: &Config, sources: &SettingSources) -> Vec<Finding> {
+pub(super) fn secret_files(config: &Config) -> Vec<Finding> {
     let token = config.admin_token_path();
     let mut files = vec![("the admin token".to_owned(), token)];
-    let named = sources.secret_files().into_iter();
-    files.extend(named.map(|file| (file.setting.to_owned(), file.path)));
-    if let Some(path) = sources.config_file()
-        && sources.config_file_has_secrets()
+    let origins = &config.origins;
+    let named = origins.secret_files.iter();
+    files.extend(named.map(|file| (file.setting.to_owned(), file.path.clone())));
+    if let Some(path) = &origins.config_file
+        && origins.config_file_has_secrets
     {
         files.push(("settings that are secret".to_owned(), path.to_owned()));
     }

@@ -1,24 +1,27 @@
 //! Results of the checks, and how to fix what is wrong.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The result of one check.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Finding {
-    pub(super) state: CheckState,
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = DoctorFinding)]
+pub struct Finding {
+    pub state: CheckState,
     /// The name of the check.
-    check: &'static str,
+    #[schema(example = "database")]
+    pub check: &'static str,
     /// The subject, if there are several: a repository or channel.
-    of: Option<String>,
+    pub of: Option<String>,
     /// The state that was found.
-    pub(super) found: String,
+    pub found: String,
     /// The next step; empty if all is well.
-    pub(super) advice: String,
+    pub advice: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum CheckState {
+pub enum CheckState {
     Ok,
     /// It works, but not well or not for long.
     Warning,
@@ -26,7 +29,7 @@ pub(super) enum CheckState {
 }
 
 impl CheckState {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -81,7 +84,8 @@ impl Finding {
         }
     }
 
-    pub(super) fn title(&self) -> String {
+    /// Returns the name of the check, with its subject.
+    pub fn title(&self) -> String {
         self.of.as_ref().map_or_else(
             || self.check.to_owned(),
             |of| format!("{} of {of}", self.check),

@@ -76,8 +76,9 @@ mod tests {
     use tallyhook_store::OpenMode;
 
     use super::*;
-    use crate::cli::SettingSources;
-    use crate::config::{ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver};
+    use crate::config::{
+        ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, SettingSources,
+    };
     use crate::sync::fetch::observed_repository;
 
     #[tokio::test]

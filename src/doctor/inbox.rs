@@ -52,7 +52,7 @@ fn dead_letters(counts: &DeliveryCounts) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::CheckState;
+    use crate::doctor::CheckState;
 
     #[test]
     fn inbox_is_wrong_once_its_oldest_delivery_waits_for_too_long() {

@@ -15,7 +15,7 @@ use tallyhook_store::{
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::files::database_file;
+use super::files::{database_file, file_access};
 use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, calendars, names, silent};
 use crate::config::{AMQP_URL, Config, ConfigError, DATABASE_URL, TALLYHOOK_LISTEN};
 use crate::notify::Channels;
@@ -53,6 +53,30 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks)
         .unwrap_or_else(|_| (vec![silent("database")], StoredForChecks::default()));
     findings.extend(file);
     findings.extend(config.database_file().as_deref().and_then(disk));
+    (findings, stored)
+}
+
+/// Checks the database of a server within its process, and reads the rows for the other checks.
+pub(super) async fn database_in_use(
+    config: &Config,
+    store: &Store,
+) -> (Vec<Finding>, StoredForChecks) {
+    let checking = async {
+        let (mut findings, stored) = check_store(store).await;
+        findings.extend(names::findings(config, store).await);
+        findings.extend(calendars::findings(config, store).await);
+        (findings, stored)
+    };
+    let (mut findings, stored) = timeout(CHECK_TIMEOUT, checking)
+        .await
+        .unwrap_or_else(|_| (vec![silent("database")], StoredForChecks::default()));
+    if let Some((fault, _)) = store.condition().fault {
+        let found = format!("nothing can be stored now: {}", fault.as_str());
+        findings.push(Finding::wrong("database", found, "see the server's log"));
+    }
+    let file = config.database_file();
+    findings.extend(file.as_deref().and_then(file_access));
+    findings.extend(file.as_deref().and_then(disk));
     (findings, stored)
 }
 
@@ -401,7 +425,7 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::CheckState;
+    use crate::doctor::CheckState;
     use tallyhook_store::{ChannelState, EventId, NotificationCounts};
 
     #[test]

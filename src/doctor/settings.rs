@@ -1,21 +1,19 @@
 //! Checks of the settings: secrets that can be guessed, values that look wrong.
 
 use super::Finding;
-use crate::config::{
-    Config, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_ADMIN_TOKEN, WeakSecret,
-};
+use crate::config::{Config, GITHUB_WEBHOOK_SECRET, TALLYHOOK_ADMIN_TOKEN, WeakSecret};
 
-pub(super) fn settings(config: &Config, sources: &SettingSources) -> Vec<Finding> {
-    let valid = match sources.config_file() {
+pub(super) fn settings(config: &Config) -> Vec<Finding> {
+    let valid = match &config.origins.config_file {
         Some(path) => format!("all settings are valid, with those of {}", path.display()),
         None => "all settings are valid".to_owned(),
     };
     let mut findings = vec![Finding::ok("settings", valid)];
-    let doubtful = sources.warnings().into_iter();
+    let doubtful = config.origins.warnings.iter();
     findings.extend(doubtful.map(|found| {
         let advice =
             "correct it, or remove it; `tallyhook config show` lists the settings in force";
-        Finding::warning("settings", found, advice)
+        Finding::warning("settings", found.as_str(), advice)
     }));
     if config
         .database_file()
