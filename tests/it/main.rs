@@ -33,6 +33,7 @@ mod queue;
 #[cfg(feature = "recorded")]
 mod recorded;
 mod refetch;
+mod report;
 mod repositories;
 mod sessions;
 mod statistics;

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{AssertSqlSafe, Connection};
+use serde_json::{Map, Value};
+use sqlx::{AssertSqlSafe, Column, Connection, Row, TypeInfo, ValueRef};
 use sqlx_postgres::PgConnection;
-use sqlx_sqlite::SqliteConnection;
+use sqlx_sqlite::{SqliteConnection, SqliteRow};
 use tempfile::TempDir;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +151,51 @@ pub(crate) async fn run_on_sqlite(url: &str, sql: &str) {
         .await
         .unwrap();
     connection.close().await.unwrap();
+}
+
+/// Returns the rows of a query about the report views, each as an object by column.
+///
+/// The query is written for PostgreSQL. SQLite has no schemas: there the views' names begin with
+/// `report_`.
+pub async fn report_rows(url: &str, sql: &str) -> Vec<Value> {
+    if url.starts_with("sqlite:") {
+        let sql = sql.replace("tallyhook_report.", "report_");
+        let mut connection = SqliteConnection::connect(url).await.unwrap();
+        let rows = sqlx::query(AssertSqlSafe(sql.as_str()))
+            .fetch_all(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {sql}"));
+        connection.close().await.unwrap();
+        return rows.iter().map(sqlite_object).collect();
+    }
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let sql = sql.trim().trim_end_matches(';');
+    let objects = format!("SELECT coalesce(json_agg(item), '[]')::text FROM ({sql}\n) AS item");
+    let text: String = sqlx::query_scalar(AssertSqlSafe(objects))
+        .fetch_one(&mut connection)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {sql}"));
+    connection.close().await.unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn sqlite_object(row: &SqliteRow) -> Value {
+    let value = |place: usize| {
+        let raw = row.try_get_raw(place).unwrap();
+        if raw.is_null() {
+            return Value::Null;
+        }
+        match raw.type_info().name() {
+            "INTEGER" => row.get::<i64, _>(place).into(),
+            "REAL" => row.get::<f64, _>(place).into(),
+            _ => row.get::<String, _>(place).into(),
+        }
+    };
+    let columns = row.columns().iter();
+    let object: Map<_, _> = columns
+        .map(|column| (column.name().to_owned(), value(column.ordinal())))
+        .collect();
+    object.into()
 }
 
 /// The server on which tests may create databases.
