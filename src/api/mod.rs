@@ -50,7 +50,8 @@ use actix_web::middleware::from_fn;
 use actix_web::web;
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{
-    DurationComparison, DurationName, DurationSummary, StageSummaries, Summary,
+    DistributionBin, DurationComparison, DurationDistribution, DurationName, DurationSummary,
+    StageSummaries, Summary,
 };
 use tallyhook_core::domain::numbers::NumberRules;
 pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
@@ -76,11 +77,15 @@ pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub use self::explain::ExplainedStep;
 pub(crate) use self::explain::flag_sentence;
-pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
-pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
+pub use self::load::{LoadAnswer, LoadItem};
+pub use self::metrics::{
+    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, MeasuredItem, MeasuredPoints,
+    PointItem, TimeRange, TimeRanges,
+};
 pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
     PullRequestDetail, PullRequestItem, ReadContext, ReviewItem, StagesHours, TimelineEntry,

@@ -12,8 +12,9 @@ use super::input::parse_query;
 use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
-    ApiState, ComparedTime, CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem,
-    WaitingAnswer, deliveries, listing, metrics, pull_requests, waiting,
+    ApiState, ComparedTime, CycleTime, DeliveryItem, DurationDistribution, ExplainedPercentile,
+    LoadAnswer, MeasuredPoints, PullRequestDetail, PullRequestItem, WaitingAnswer, deliveries,
+    listing, load, metrics, pull_requests, waiting,
 };
 
 /// The most repositories that a choice of one names.
@@ -93,6 +94,43 @@ impl StoreReads {
     pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
         let listed = self.store.listed_after(None, MAX_NAMES).await?;
         Ok(listed.into_iter().map(|listed| listed.name).collect())
+    }
+
+    /// Answers as `GET /api/metrics/distribution`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn distribution(&self, query: &str) -> Result<DurationDistribution, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        metrics::distributed(self, &range, &clock, &parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/metrics/points`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn points(&self, query: &str) -> Result<MeasuredPoints, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let query = (&parse_query(query)?, &parse_query(query)?);
+        metrics::pointed(self, &range, &clock, query).await
+    }
+
+    /// Answers as `GET /api/metrics/explain`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn explained(&self, query: &str) -> Result<ExplainedPercentile, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let query = (&parse_query(query)?, &parse_query(query)?);
+        metrics::explained(self, &range, &clock, query).await
+    }
+
+    /// Answers as `GET /api/reviews/load`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn review_load(&self, query: &str) -> Result<LoadAnswer, ApiError> {
+        load::answer(self, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/waiting`.

@@ -6,9 +6,12 @@
 mod assets;
 mod chart;
 mod csv;
+mod explain;
 mod filters;
+mod flow;
 mod layout;
 mod links;
+mod load;
 mod login;
 mod overview;
 mod page;

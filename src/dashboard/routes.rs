@@ -11,7 +11,7 @@ use actix_web::{
 };
 
 use super::page::PageError;
-use super::{assets, layout, login, overview, pull_request, pull_requests};
+use super::{assets, explain, flow, layout, load, login, overview, pull_request, pull_requests};
 use crate::api::{AccessRole, ApiError, admit_page};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
@@ -85,6 +85,9 @@ fn all() -> Vec<PageRoute> {
         overview::routes(),
         pull_request::routes(),
         pull_requests::routes(),
+        flow::routes(),
+        explain::routes(),
+        load::routes(),
     ]
     .into_iter()
     .flatten()
