@@ -15,8 +15,9 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, channels, dead_letters, deliveries, health, layout, login, overview, preferences,
-    pull_request, pull_requests, repositories, repository, settings, sync_run, task, tasks,
+    assets, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
+    overview, preferences, pull_request, pull_requests, repositories, repository, settings,
+    sync_run, task, tasks,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -112,6 +113,9 @@ fn all() -> Vec<PageRoute> {
         settings::routes(),
         task::routes(),
         tasks::routes(),
+        flow::routes(),
+        explain::routes(),
+        load::routes(),
     ]
     .into_iter()
     .flatten()
