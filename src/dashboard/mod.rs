@@ -31,4 +31,4 @@ mod waits;
 mod words;
 
 pub use self::links::Links;
-pub use self::routes::{PageCall, add_routes, page_calls};
+pub use self::routes::{PageCall, add_routes, is_taken, page_calls};

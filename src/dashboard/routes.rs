@@ -145,6 +145,25 @@ fn accepts_html(context: &guard::GuardContext<'_>) -> bool {
     accept.is_some_and(|accept| names_first(&accept, "text/html"))
 }
 
+/// The first parts of paths that are no pages.
+const OTHER_PATHS: [&str; 6] = ["api", "healthz", "metrics", "readyz", "webhooks", "ws"];
+
+/// Returns true if a path of the public address could be one of this server.
+pub fn is_taken(base: &str) -> bool {
+    let first = |path: &str| {
+        path.trim_start_matches('/')
+            .split('/')
+            .next()
+            .map(str::to_owned)
+    };
+    let taken = first(base).filter(|first| !first.is_empty());
+    let mut calls = page_calls().into_iter();
+    taken.is_some_and(|taken| {
+        OTHER_PATHS.contains(&taken.as_str())
+            || calls.any(|call| first(call.path).as_ref() == Some(&taken))
+    })
+}
+
 /// The paths of pages with their methods.
 static METHODS: LazyLock<Vec<(ResourceDef, Method)>> = LazyLock::new(|| {
     let calls = page_calls().into_iter();
