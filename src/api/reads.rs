@@ -18,9 +18,6 @@ use super::{
     deliveries, listing, metrics, pull_requests, sync, waiting,
 };
 
-/// The most repositories that a choice of one names.
-const MAX_NAMES: u32 = 100;
-
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
 #[derive(Clone)]
 pub struct StoreReads {
@@ -86,18 +83,6 @@ impl StoreReads {
         let clock: ClockQuery = parse_query(query)?;
         let clock = clock.among(&self.rules.calendars)?;
         metrics::compared(&self.store, &parse_query(query)?, clock).await
-    }
-
-    /// Returns the names of the first page of `GET /api/repos`.
-    ///
-    /// # Errors
-    /// Those of the API.
-    pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
-        let listed = self
-            .store
-            .listed_after(RepositoryFilter::default(), None, MAX_NAMES)
-            .await?;
-        Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 
     /// Answers as `GET /api/waiting`.
