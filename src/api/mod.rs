@@ -54,7 +54,8 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, web};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{
-    DurationComparison, DurationName, DurationSummary, StageSummaries, Summary,
+    DistributionBin, DurationComparison, DurationDistribution, DurationName, DurationSummary,
+    StageSummaries, Summary,
 };
 use tallyhook_core::domain::numbers::NumberRules;
 pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
@@ -93,12 +94,16 @@ pub(crate) use self::deliveries::{
 pub use self::doctor::DoctorReport;
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub use self::explain::ExplainedStep;
 pub(crate) use self::explain::flag_sentence;
-pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::health_report::{HealthReport, QueueKind};
-pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
+pub use self::load::{LoadAnswer, LoadItem};
+pub use self::metrics::{
+    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, MeasuredItem, MeasuredPoints,
+    PointItem, TimeRange, TimeRanges,
+};
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{

@@ -14,8 +14,9 @@ use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
-    NotificationItem, PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels,
-    deliveries, listing, metrics, pull_requests, sync, waiting,
+    DurationDistribution, ExplainedPercentile, LoadAnswer, MeasuredPoints, NotificationItem,
+    PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels, deliveries, listing,
+    load, metrics, pull_requests, sync, waiting,
 };
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
@@ -83,6 +84,43 @@ impl StoreReads {
         let clock: ClockQuery = parse_query(query)?;
         let clock = clock.among(&self.rules.calendars)?;
         metrics::compared(&self.store, &parse_query(query)?, clock).await
+    }
+
+    /// Answers as `GET /api/metrics/distribution`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn distribution(&self, query: &str) -> Result<DurationDistribution, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        metrics::distributed(self, &range, &clock, &parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/metrics/points`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn points(&self, query: &str) -> Result<MeasuredPoints, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let query = (&parse_query(query)?, &parse_query(query)?);
+        metrics::pointed(self, &range, &clock, query).await
+    }
+
+    /// Answers as `GET /api/metrics/explain`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn explained(&self, query: &str) -> Result<ExplainedPercentile, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let query = (&parse_query(query)?, &parse_query(query)?);
+        metrics::explained(self, &range, &clock, query).await
+    }
+
+    /// Answers as `GET /api/reviews/load`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn review_load(&self, query: &str) -> Result<LoadAnswer, ApiError> {
+        load::answer(self, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/waiting`.

@@ -15,8 +15,9 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, channels, dead_letters, deliveries, health, layout, login, overview, preferences,
-    pull_request, pull_requests, repositories, repository, settings, sync_run,
+    assets, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
+    overview, preferences, pull_request, pull_requests, repositories, repository, settings,
+    sync_run,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -104,12 +105,20 @@ fn all() -> Vec<PageRoute> {
         preferences::routes(),
         pull_request::routes(),
         pull_requests::routes(),
-        repositories::routes(),
-        repository::routes(),
-        sync_run::routes(),
-        channels::routes(),
-        health::routes(),
-        settings::routes(),
+        [
+            channels::routes(),
+            explain::routes(),
+            flow::routes(),
+            health::routes(),
+            load::routes(),
+            repositories::routes(),
+            repository::routes(),
+            settings::routes(),
+            sync_run::routes(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     ]
     .into_iter()
     .flatten()
