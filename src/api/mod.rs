@@ -80,6 +80,7 @@ pub(crate) use self::answers::{names_first, prefers_html};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
+pub(crate) use self::channels::retried as retry_notification;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
@@ -168,8 +169,6 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
-    /// The days for which payloads of finished deliveries are kept.
-    pub retention_days: u32,
     /// The settings in force.
     pub config: Arc<Config>,
     /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.

@@ -9,7 +9,10 @@ use super::page::{PageRequest, PageResult};
 use super::repositories::next;
 use super::routes::PageRoute;
 use super::{filters, words};
-use crate::api::{AccessRole, ChannelItem, ListCount, NotificationItem, NotificationState, Page};
+use crate::api::{
+    AccessRole, ChannelItem, ListCount, NotificationItem, NotificationState, Page,
+    retry_notification,
+};
 use crate::notify::ChannelKind;
 
 const MAX_TEXT: usize = 200;
@@ -18,6 +21,7 @@ pub(super) fn routes() -> Vec<PageRoute> {
     vec![
         PageRoute::page("/channels", AccessRole::Admin, channels),
         PageRoute::form("/channels/{name}/test", AccessRole::Admin, test),
+        PageRoute::form("/channels/{name}/retry", AccessRole::Admin, retry),
     ]
 }
 
@@ -142,6 +146,7 @@ fn log_row(page: &PageRequest, item: &NotificationItem) -> Markup {
             td { bdi { (item.channel) } }
             td {
                 span .chip .warn[item.state == NotificationState::Dead] { (state) }
+                @if item.state == NotificationState::Dead { " " (retry_form(page, item)) }
                 @if item.attempts > 1 { " " span .quiet data-n="attempts of one notification" { (item.attempts) " attempts" } }
             }
             td .hide { (words::stated(Some(&item.taken_up_at))) }
@@ -149,6 +154,27 @@ fn log_row(page: &PageRequest, item: &NotificationItem) -> Markup {
 
         }
     }
+}
+
+/// Shows the button that sends a notification again which was given up.
+fn retry_form(page: &PageRequest, item: &NotificationItem) -> Markup {
+    html! {
+        form method="post" action=(page.links.path(&format!("/channels/{}/retry", item.channel))) {
+            (page.csrf())
+            input type="hidden" name="event_id" value=(item.notification.event_id());
+            button { "Send again" }
+        }
+    }
+}
+
+async fn retry(page: PageRequest) -> PageResult {
+    let (channel, event) = (
+        page.part("name"),
+        page.field("event_id").unwrap_or_default(),
+    );
+    retry_notification(&page.api, event, channel).await?;
+    let query = [("channel", channel)];
+    Ok(page.redirect(&page.links.to("/channels", query)))
 }
 
 async fn test(page: PageRequest) -> PageResult {
