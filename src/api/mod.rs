@@ -64,7 +64,7 @@ use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
 pub use tallyhook_store::{
     AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, NotificationState, RunState,
-    SyncStatus,
+    SyncStatus, TaskCause,
 };
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
@@ -124,7 +124,9 @@ pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,
 };
-pub use self::tasks::{TaskDetail, TaskItem};
+pub(crate) use self::task_pull_request::OpenPullRequestBody;
+pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody, LinkRequest};
+pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::OptionalJsonInput;
-use super::tasks::{TaskDetail, checked_title, detail, find};
+use super::tasks::{TaskDetail, checked_title, find};
 use crate::tasks::{PullRequestOpener, PullRequestOptions, TaskPullRequest};
 
 /// GitHub's limit of a body, in bytes.
@@ -20,7 +20,7 @@ const MAX_BODY: usize = 65_536;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = PullRequestWanted)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OpenPullRequestBody {
+pub(crate) struct OpenPullRequestBody {
     /// `owner/name`; default: that of the task, or else the default repository.
     repo: Option<String>,
     /// `branch`, or `owner:branch` of a fork; default: the branch of the task.
@@ -38,14 +38,14 @@ pub(super) struct OpenPullRequestBody {
 
 /// A task with its open pull request.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskWithPullRequest {
+pub(crate) struct TaskWithPullRequest {
     pull_request: OpenedPullRequestItem,
     task: TaskDetail,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OpenedPullRequest)]
-pub(super) struct OpenedPullRequestItem {
+pub(crate) struct OpenedPullRequestItem {
     /// `owner/name`
     repo: String,
     #[schema(value_type = i64)]
@@ -88,48 +88,62 @@ pub(super) async fn create(
     id: web::Path<String>,
     OptionalJsonInput(wanted): OptionalJsonInput<OpenPullRequestBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let github = api.github()?;
-    let wanted = checked(wanted)?;
-    let task = find(&api, &id).await?;
-    let opener = PullRequestOpener {
-        fetcher: api.fetcher(github),
-        default_repository: api.default_repository.clone(),
+    let answered = api.open_pull_request(&id, wanted).await?;
+    let mut answer = match answered.pull_request.created {
+        true => HttpResponse::Created(),
+        false => HttpResponse::Ok(),
     };
-    let opening = timeout(api.sync.timeout, opener.open(&task, &wanted)).await;
-    let unanswered = |_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned());
-    let of = opening.map_err(unanswered)??;
-    // The pull request exists even if this fetch fails; its webhook delivers it, too.
-    let fetched = timeout(api.sync.timeout, opener.fetch(&of)).await;
-    let why_not = match fetched {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("GitHub did not answer in time".to_owned()),
-    };
-    if let Some(error) = why_not {
-        tracing::warn!(
-            repo.name = of.repo,
-            pr.number = of.opened.key.number.0,
-            error,
-            "opened {}#{}, which is not stored until its webhook arrives",
-            of.repo,
-            of.opened.key.number
-        );
+    Ok(answer.json(answered))
+}
+
+impl ApiState {
+    /// Opens the pull request of a task as `POST /api/tasks/{id}/pr`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn open_pull_request(
+        &self,
+        id: &str,
+        wanted: OpenPullRequestBody,
+    ) -> Result<TaskWithPullRequest, ApiError> {
+        let github = self.github()?;
+        let wanted = checked(wanted)?;
+        let task = find(self, id).await?;
+        let opener = PullRequestOpener {
+            fetcher: self.fetcher(github),
+            default_repository: self.default_repository.clone(),
+        };
+        let opening = timeout(self.sync.timeout, opener.open(&task, &wanted)).await;
+        let unanswered =
+            |_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned());
+        let of = opening.map_err(unanswered)??;
+        // The pull request exists even if this fetch fails; its webhook delivers it, too.
+        let fetched = timeout(self.sync.timeout, opener.fetch(&of)).await;
+        let why_not = match fetched {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("GitHub did not answer in time".to_owned()),
+        };
+        if let Some(error) = why_not {
+            tracing::warn!(
+                repo.name = of.repo,
+                pr.number = of.opened.key.number.0,
+                error,
+                "opened {}#{}, which is not stored until its webhook arrives",
+                of.repo,
+                of.opened.key.number
+            );
+        }
+        let TaskPullRequest { repo, opened } = of;
+        let pull_request = OpenedPullRequestItem {
+            repo,
+            number: opened.key.number,
+            html_url: opened.html_url,
+            created: opened.created,
+        };
+        let task = self.task(id).await?;
+        Ok(TaskWithPullRequest { pull_request, task })
     }
-    let TaskPullRequest { repo, opened } = of;
-    let task = detail(&api, find(&api, &id).await?).await?;
-    let mut answer = if opened.created {
-        HttpResponse::Created()
-    } else {
-        HttpResponse::Ok()
-    };
-    let (number, html_url, created) = (opened.key.number, opened.html_url, opened.created);
-    let pull_request = OpenedPullRequestItem {
-        repo,
-        number,
-        html_url,
-        created,
-    };
-    Ok(answer.json(TaskWithPullRequest { pull_request, task }))
 }
 
 /// Checks the limits of a request.

@@ -11,15 +11,16 @@ use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{
-    NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef,
+    NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
 };
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::error::{ApiError, ApiErrorBody};
-use super::input::{JsonInput, QueryInput};
-use super::page::{self, Page, PageSize};
+use super::input::{JsonInput, QueryInput, parse_query};
+use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
+use super::waiting::WaitingItem;
 use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
 
@@ -50,6 +51,8 @@ pub struct TaskItem {
     pub updated_at: String,
     /// The pull requests that are linked to it or name its key.
     pub prs: Vec<LinkedPullRequest>,
+    /// The status that its pull requests would give it, if a person set another one later.
+    pub differs: Option<StatusDifference>,
 }
 
 /// A short form of a pull request.
@@ -65,6 +68,8 @@ pub struct LinkedPullRequest {
     pub title: Option<String>,
     pub state: PullRequestState,
     pub html_url: Option<String>,
+    /// Of an open one: the one thing that it waits for.
+    pub waiting: Option<WaitingItem>,
 }
 
 /// A task with its history.
@@ -72,8 +77,6 @@ pub struct LinkedPullRequest {
 pub struct TaskDetail {
     #[serde(flatten)]
     pub task: TaskItem,
-    /// The status that its pull requests would give it, if a person set another one later.
-    pub differs: Option<StatusDifference>,
     /// Its changes and their causes, the newest first.
     pub history: Vec<HistoryItem>,
 }
@@ -116,6 +119,12 @@ pub struct HistoryItem {
 pub(super) struct TasksQuery {
     /// The status of the tasks.
     status: Option<TaskStatus>,
+    /// `owner/name` of their repository.
+    repo: Option<String>,
+    /// A part of the title or of the key.
+    q: Option<String>,
+    /// With true the answer has `count`.
+    count: Option<bool>,
     /// The number of items, 30 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
     per_page: Option<PageSize>,
@@ -135,37 +144,181 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<TasksQuery>,
 ) -> Result<web::Json<Page<TaskItem>>, ApiError> {
+    Ok(web::Json(listed(&api, query).await?))
+}
+
+async fn listed(api: &ApiState, query: TasksQuery) -> Result<Page<TaskItem>, ApiError> {
     let size = query.per_page.unwrap_or_default();
     let cursor: Option<TaskCursor> = page::decode(query.cursor.as_deref())?;
     let before = cursor.and_then(|(at, id)| Some((DateTime::from_timestamp_micros(at)?, id)));
-    let tasks = api.store.tasks(query.status, before, size.rows()).await?;
-    let keys: Vec<_> = tasks.iter().flat_map(|task| &task.prs).copied().collect();
-    let rows = api.store.pull_requests_by_key(&keys).await?;
-    let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
+    let filter = TaskFilter {
+        status: query.status,
+        repo: query.repo,
+        text: query.q,
+    };
+    let n = match query.count {
+        Some(true) => Some(api.store.count_tasks(&filter).await?),
+        _ => None,
+    };
+    let tasks = api.store.tasks(&filter, before, size.rows()).await?;
     let cursor = |task: &Task| (task.created_at.timestamp_micros(), task.id);
-    Ok(web::Json(page::page(tasks, size, cursor, |task| {
-        item(task, &rows)
-    })))
+    let Page { items, next, .. } = page::page(tasks, size, cursor, |task| task);
+    Ok(Page {
+        items: self::items(api, items).await?,
+        next,
+        count: n.map(|n| ListCount { n, exact: true }),
+    })
+}
+
+impl ApiState {
+    /// Answers as `GET /api/tasks`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn tasks(&self, query: &str) -> Result<Page<TaskItem>, ApiError> {
+        listed(self, parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/tasks/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn task(&self, id: &str) -> Result<TaskDetail, ApiError> {
+        detail(self, find(self, id).await?).await
+    }
+
+    /// Creates a task as `POST /api/tasks`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn create_task(&self, made: CreateTaskBody) -> Result<TaskDetail, ApiError> {
+        let CreateTaskBody {
+            key,
+            title,
+            status,
+            repo,
+            branch,
+            worktree,
+        } = made;
+        let default = || self.default_repository.clone().filter(|_| branch.is_some());
+        let task = NewTask {
+            id: TaskId(Uuid::new_v4()),
+            key: key.as_deref().map(parse_key).transpose()?,
+            title: checked_title(title)?,
+            status: status.unwrap_or(TaskStatus::Todo),
+            place: TaskPlace {
+                repo: repo.map(checked_repo).transpose()?.or_else(default),
+                branch: branch.map(checked_branch).transpose()?,
+                worktree: worktree.map(checked_path).transpose()?,
+            },
+        };
+        if !self.store.create_task(&task, Utc::now()).await? {
+            let key = task.key.map(|key| key.to_string()).unwrap_or_default();
+            return Err(ApiError::Conflict(format!("a task {key} exists already")));
+        }
+        let made = self.store.task(&TaskRef::Id(task.id)).await?;
+        detail(self, made.ok_or(ApiError::NotFound("task"))?).await
+    }
+
+    /// Changes a task as `PATCH /api/tasks/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn change_task(
+        &self,
+        id: &str,
+        changed: ChangeTaskBody,
+    ) -> Result<TaskDetail, ApiError> {
+        let ChangeTaskBody {
+            title,
+            status,
+            repo,
+            branch,
+            worktree,
+        } = changed;
+        let mut edit = TaskEdit {
+            title: title.map(checked_title).transpose()?,
+            status,
+            repo: checked(repo, checked_repo)?,
+            branch: checked(branch, checked_branch)?,
+            worktree: checked(worktree, checked_path)?,
+        };
+        let task = find(self, id).await?;
+        // As in `create_task`: a branch belongs to a repository.
+        if let (Some(Some(_)), None, None) = (&edit.branch, &edit.repo, &task.place.repo) {
+            edit.repo = self.default_repository.clone().map(Some);
+        }
+        self.store.edit_task(task.id, &edit, Utc::now()).await?;
+        self.task(id).await
+    }
+
+    /// Links a pull request as `POST /api/tasks/{id}/prs`. Returns true if it was not linked.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn link_pull_request(
+        &self,
+        id: &str,
+        linked: LinkRequest,
+    ) -> Result<(bool, TaskDetail), ApiError> {
+        let task = find(self, id).await?;
+        let name = linked.repo.or_else(|| self.default_repository.clone());
+        let name = name.ok_or_else(|| {
+            ApiError::BadRequest("`repo` is missing, and there is no default repository".to_owned())
+        })?;
+        let repo = self.store.repository_id(&name).await?;
+        let key = PrKey {
+            repo: repo.ok_or(ApiError::NotFound("repository"))?,
+            number: PrNumber(linked.number),
+        };
+        if self.store.pull_request(key).await?.is_none() {
+            return Err(ApiError::NotFound(
+                "pull request here: fetch it with a backfill, or watch it",
+            ));
+        }
+        let is_new = self.store.link_task(task.id, key, Utc::now()).await?;
+        Ok((is_new, self.task(id).await?))
+    }
+
+    /// Removes a link as `DELETE /api/tasks/{id}/prs/{owner}/{repo}/{number}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn unlink_pull_request(
+        &self,
+        id: &str,
+        repo: &str,
+        number: PrNumber,
+    ) -> Result<(), ApiError> {
+        let task = find(self, id).await?;
+        let repo = self.store.repository_id(repo).await?;
+        let repo = repo.ok_or(ApiError::NotFound("repository"))?;
+        let key = PrKey { repo, number };
+        match self.store.unlink_task(task.id, key, Utc::now()).await? {
+            true => Ok(()),
+            false => Err(ApiError::NotFound("link")),
+        }
+    }
 }
 
 /// A task to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TaskMade)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateTaskBody {
+pub(crate) struct CreateTaskBody {
     /// Up to 64 letters, digits, `-`, `_` and `.`; unique among tasks.
     #[schema(example = "PROJ-123")]
-    key: Option<String>,
+    pub(crate) key: Option<String>,
     #[schema(example = "Sort the queue")]
-    title: String,
+    pub(crate) title: String,
     /// Default: `TODO`.
-    status: Option<TaskStatus>,
+    pub(crate) status: Option<TaskStatus>,
     /// `owner/name`; default: the default repository, if there is a branch.
-    repo: Option<String>,
+    pub(crate) repo: Option<String>,
     #[schema(example = "proj-123-sort-the-queue")]
-    branch: Option<String>,
+    pub(crate) branch: Option<String>,
     /// A path below `WORKTREE_ROOT`.
-    worktree: Option<String>,
+    pub(crate) worktree: Option<String>,
 }
 
 /// Creates a task. It is linked at once to the pull requests that name its key.
@@ -183,36 +336,7 @@ pub(super) async fn create(
     api: web::Data<ApiState>,
     JsonInput(made): JsonInput<CreateTaskBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let CreateTaskBody {
-        key,
-        title,
-        status,
-        repo,
-        branch,
-        worktree,
-    } = made;
-    let default = || api.default_repository.clone().filter(|_| branch.is_some());
-    let task = NewTask {
-        id: TaskId(Uuid::new_v4()),
-        key: key.as_deref().map(parse_key).transpose()?,
-        title: checked_title(title)?,
-        status: status.unwrap_or(TaskStatus::Todo),
-        place: TaskPlace {
-            repo: repo.map(checked_repo).transpose()?.or_else(default),
-            branch: branch.map(checked_branch).transpose()?,
-            worktree: worktree.map(checked_path).transpose()?,
-        },
-    };
-    if !api.store.create_task(&task, Utc::now()).await? {
-        let key = task.key.map(|key| key.to_string()).unwrap_or_default();
-        return Err(ApiError::Conflict(format!("a task {key} exists already")));
-    }
-    let made = api
-        .store
-        .task(&TaskRef::Id(task.id))
-        .await?
-        .ok_or(ApiError::NotFound("task"))?;
-    Ok(HttpResponse::Created().json(detail(&api, made).await?))
+    Ok(HttpResponse::Created().json(api.create_task(made).await?))
 }
 
 /// A task by its id or key, with its history.
@@ -226,28 +350,27 @@ pub(super) async fn show(
     api: web::Data<ApiState>,
     id: web::Path<String>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
-    let task = find(&api, &id).await?;
-    Ok(web::Json(detail(&api, task).await?))
+    Ok(web::Json(api.task(&id).await?))
 }
 
 /// Changes of a task: a field that is left out stays, and null removes it.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = TaskChanged)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangeTaskBody {
-    title: Option<String>,
+pub(crate) struct ChangeTaskBody {
+    pub(crate) title: Option<String>,
     /// Kept until a later change of a pull request.
-    status: Option<TaskStatus>,
+    pub(crate) status: Option<TaskStatus>,
     /// `owner/name`; default: the default repository, if a branch is given and the task has none.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    repo: Option<Option<String>>,
+    pub(crate) repo: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    branch: Option<Option<String>>,
+    pub(crate) branch: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    worktree: Option<Option<String>>,
+    pub(crate) worktree: Option<Option<String>>,
 }
 
 /// Deserializes null as `Some(None)`, apart from a field that is left out.
@@ -273,38 +396,17 @@ pub(super) async fn change(
     id: web::Path<String>,
     JsonInput(changed): JsonInput<ChangeTaskBody>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
-    let ChangeTaskBody {
-        title,
-        status,
-        repo,
-        branch,
-        worktree,
-    } = changed;
-    let mut edit = TaskEdit {
-        title: title.map(checked_title).transpose()?,
-        status,
-        repo: checked(repo, checked_repo)?,
-        branch: checked(branch, checked_branch)?,
-        worktree: checked(worktree, checked_path)?,
-    };
-    let task = find(&api, &id).await?;
-    // As in `create`: a branch belongs to a repository.
-    if let (Some(Some(_)), None, None) = (&edit.branch, &edit.repo, &task.place.repo) {
-        edit.repo = api.default_repository.clone().map(Some);
-    }
-    api.store.edit_task(task.id, &edit, Utc::now()).await?;
-    let task = find(&api, &id).await?;
-    Ok(web::Json(detail(&api, task).await?))
+    Ok(web::Json(api.change_task(&id, changed).await?))
 }
 
 /// The pull request to link.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = Linked)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LinkRequest {
+pub(crate) struct LinkRequest {
     /// `owner/name`; default: the default repository.
-    repo: Option<String>,
-    number: i64,
+    pub(crate) repo: Option<String>,
+    pub(crate) number: i64,
 }
 
 /// Links a pull request to a task, whether or not it names the task's key.
@@ -323,36 +425,13 @@ pub(super) async fn link(
     id: web::Path<String>,
     JsonInput(linked): JsonInput<LinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let task = find(&api, &id).await?;
-    let name = linked
-        .repo
-        .clone()
-        .or_else(|| api.default_repository.clone());
-    let name = name.ok_or_else(|| {
-        ApiError::BadRequest("`repo` is missing, and there is no default repository".to_owned())
-    })?;
-    let repo = api
-        .store
-        .repository_id(&name)
-        .await?
-        .ok_or(ApiError::NotFound("repository"))?;
-    let key = PrKey {
-        repo,
-        number: PrNumber(linked.number),
-    };
-    if api.store.pull_request(key).await?.is_none() {
-        return Err(ApiError::NotFound(
-            "pull request here: fetch it with a backfill, or watch it",
-        ));
-    }
-    let is_new = api.store.link_task(task.id, key, Utc::now()).await?;
-    let task = find(&api, &id).await?;
+    let (is_new, task) = api.link_pull_request(&id, linked).await?;
     let mut answer = if is_new {
         HttpResponse::Created()
     } else {
         HttpResponse::Ok()
     };
-    Ok(answer.json(detail(&api, task).await?))
+    Ok(answer.json(task))
 }
 
 /// Removes a link. A pull request that names the task's key remains linked by it.
@@ -371,28 +450,9 @@ pub(super) async fn unlink(
     path: web::Path<(String, String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, owner, repo, number) = path.into_inner();
-    let task = find(&api, &id).await?;
-    let name = format!("{owner}/{repo}");
-    let repo = api
-        .store
-        .repository_id(&name)
-        .await?
-        .ok_or(ApiError::NotFound("repository"))?;
-    match api
-        .store
-        .unlink_task(
-            task.id,
-            PrKey {
-                repo,
-                number: PrNumber(number),
-            },
-            Utc::now(),
-        )
-        .await?
-    {
-        true => Ok(HttpResponse::NoContent().finish()),
-        false => Err(ApiError::NotFound("link")),
-    }
+    let (repo, number) = (format!("{owner}/{repo}"), PrNumber(number));
+    api.unlink_pull_request(&id, &repo, number).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// The pull requests of a task, by its id or key.
@@ -435,19 +495,57 @@ pub(super) async fn find(api: &ApiState, text: &str) -> Result<Task, ApiError> {
         .ok_or(ApiError::NotFound("task"))
 }
 
-fn item(task: Task, rows: &BTreeMap<PrKey, PullRequestRow>) -> TaskItem {
-    let prs = task
-        .prs
-        .iter()
-        .filter_map(|key| rows.get(key))
-        .map(|row| LinkedPullRequest {
-            pr_id: PullRequest::id(row.key),
-            repo: row.repo.clone(),
-            number: row.key.number,
-            title: row.title.clone(),
-            state: row.state,
-            html_url: row.html_url.clone(),
-        });
+/// Returns tasks with their pull requests, which are read all at once.
+async fn items(api: &ApiState, tasks: Vec<Task>) -> Result<Vec<TaskItem>, ApiError> {
+    let keys: Vec<_> = tasks.iter().flat_map(|task| &task.prs).copied().collect();
+    let rows = api.store.pull_requests_by_key(&keys).await?;
+    let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
+    let mut items = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let differs = difference(api, &task).await?;
+        items.push(item(task, differs, &rows, ReadContext::now(&api.rules)));
+    }
+    Ok(items)
+}
+
+/// Returns the status that the pull requests of a task would give it, if a person set another one
+/// later.
+async fn difference(api: &ApiState, task: &Task) -> Result<Option<StatusDifference>, ApiError> {
+    let linked = match task.state.by_hand {
+        Some(_) => linked_prs(&api.store, task).await?,
+        None => return Ok(None),
+    };
+    let differs = manual_override(&task.state, &linked);
+    Ok(differs.map(
+        |ManualOverride {
+             would_be,
+             cause,
+             at,
+         }| StatusDifference {
+            would_be,
+            pr_id: PullRequest::id(cause),
+            pr_number: cause.number,
+            at,
+        },
+    ))
+}
+
+fn item(
+    task: Task,
+    differs: Option<StatusDifference>,
+    rows: &BTreeMap<PrKey, PullRequestRow>,
+    context: ReadContext<'_>,
+) -> TaskItem {
+    let prs = task.prs.iter().filter_map(|key| rows.get(key));
+    let prs = prs.map(|row| LinkedPullRequest {
+        pr_id: PullRequest::id(row.key),
+        repo: row.repo.clone(),
+        number: row.key.number,
+        title: row.title.clone(),
+        state: row.state,
+        html_url: row.html_url.clone(),
+        waiting: list_item(row.clone(), context).waiting,
+    });
     TaskItem {
         id: task.id,
         key: task.key.map(|key| key.to_string()),
@@ -459,32 +557,15 @@ fn item(task: Task, rows: &BTreeMap<PrKey, PullRequestRow>) -> TaskItem {
         created_at: rfc3339(task.created_at),
         updated_at: rfc3339(task.updated_at),
         prs: prs.collect(),
+        differs,
     }
 }
 
 pub(super) async fn detail(api: &ApiState, task: Task) -> Result<TaskDetail, ApiError> {
     let history = api.store.task_history(task.id, HISTORY).await?;
-    let rows = api.store.pull_requests_by_key(&task.prs).await?;
-    let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
-    let linked = match task.state.by_hand {
-        Some(_) => linked_prs(&api.store, &task).await?,
-        None => Vec::new(),
-    };
-    let differs = manual_override(&task.state, &linked).map(
-        |ManualOverride {
-             would_be,
-             cause,
-             at,
-         }| StatusDifference {
-            would_be,
-            pr_id: PullRequest::id(cause),
-            pr_number: cause.number,
-            at,
-        },
-    );
+    let task = items(api, vec![task]).await?.into_iter().next();
     Ok(TaskDetail {
-        task: item(task, &rows),
-        differs,
+        task: task.ok_or(ApiError::NotFound("task"))?,
         history: history.into_iter().map(entry).collect(),
     })
 }

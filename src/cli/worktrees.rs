@@ -5,7 +5,7 @@ use serde::Serialize;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::{OpenMode, Store, Task};
+use tallyhook_store::{OpenMode, Store, Task, TaskFilter};
 use uuid::Uuid;
 
 use super::{CommandResult, SettingSources, output};
@@ -89,7 +89,7 @@ impl WorktreesArgs {
 async fn with_worktrees(store: &Store) -> tallyhook_store::Result<Vec<(Task, String)>> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
-        let page = store.tasks(None, before, PAGE).await?;
+        let page = store.tasks(&TaskFilter::default(), before, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(found);
         };

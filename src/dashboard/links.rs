@@ -55,6 +55,11 @@ impl Links {
         format!("{}/sync-runs/{id}", self.base)
     }
 
+    /// Returns the page of a task by its key or id.
+    pub(super) fn task(&self, id: &str) -> String {
+        format!("{}/tasks/{}", self.base, escaped(id))
+    }
+
     /// Returns GitHub's page of a pull request. It is made of the names, never of an address that
     /// a payload has.
     pub(super) fn on_github(&self, repo: &str, number: PrNumber) -> String {

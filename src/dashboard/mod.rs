@@ -30,6 +30,8 @@ mod routes;
 mod rows;
 mod settings;
 mod sync_run;
+mod task;
+mod tasks;
 mod waits;
 mod words;
 

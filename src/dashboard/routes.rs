@@ -17,7 +17,7 @@ use super::page::{PageError, with_page};
 use super::{
     assets, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
     overview, preferences, pull_request, pull_requests, repositories, repository, settings,
-    sync_run,
+    sync_run, task, tasks,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -102,19 +102,21 @@ fn all() -> Vec<PageRoute> {
         deliveries::routes(),
         login::routes(),
         overview::routes(),
-        preferences::routes(),
-        pull_request::routes(),
-        pull_requests::routes(),
         [
             channels::routes(),
             explain::routes(),
             flow::routes(),
             health::routes(),
             load::routes(),
+            preferences::routes(),
+            pull_request::routes(),
+            pull_requests::routes(),
             repositories::routes(),
             repository::routes(),
             settings::routes(),
             sync_run::routes(),
+            task::routes(),
+            tasks::routes(),
         ]
         .into_iter()
         .flatten()

@@ -13,7 +13,7 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId, ListOrder,
     ListPlace, NotificationAttempt, NotificationFilter, NotificationState, OpenMode, PendingWork,
-    PullRequestFilter, SortKey, StateFilter, Store, TaskRef,
+    PullRequestFilter, SortKey, StateFilter, Store, TaskFilter, TaskRef,
 };
 
 use testkit::database::{Backend, Database, database};
@@ -450,7 +450,11 @@ async fn tasks(database: &Database) {
         // Every tenth task is to do, and each is read with its pull requests.
         let most = i64::from(PAGE) * if status.is_some() { 30 } else { 20 };
         let found = touches(database, "tasks", most, async |store| {
-            store.tasks(status, before, PAGE).await.unwrap()
+            let filter = TaskFilter {
+                status,
+                ..TaskFilter::default()
+            };
+            store.tasks(&filter, before, PAGE).await.unwrap()
         });
         assert_eq!(found.await.len(), PAGE as usize);
     }

@@ -71,7 +71,8 @@ pub use self::sync::{
     SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };
 pub use self::tasks::{
-    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
+    TaskUpdate,
 };
 pub use self::tokens::{
     AccessRole, ApiToken, DEFAULT_TEAM, NewSession, NewToken, SessionGrant, SessionId,

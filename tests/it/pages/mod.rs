@@ -20,3 +20,4 @@ mod settings;
 mod shell;
 mod story;
 mod table;
+mod tasks;

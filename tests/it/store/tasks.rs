@@ -9,7 +9,7 @@ use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, Tran
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{
     BatchWrite, EventId, NewTask, OutboxPayload, PendingWork, Store, Task, TaskCause, TaskChange,
-    TaskEdit, TaskPlace, TaskRef, TaskUpdate, WorktreeKept,
+    TaskEdit, TaskFilter, TaskPlace, TaskRef, TaskUpdate, WorktreeKept,
 };
 use uuid::Uuid;
 
@@ -29,6 +29,13 @@ on_every_database! {
     failed_cleanup_is_retried_after_its_delay,
     status_set_by_hand_is_kept_and_published_once,
     concurrent_tasks_and_pull_requests_miss_no_mark,
+}
+
+fn of_status(status: TaskStatus) -> TaskFilter {
+    TaskFilter {
+        status: Some(status),
+        ..TaskFilter::default()
+    }
 }
 
 fn pr(number: i64) -> PrKey {
@@ -142,18 +149,40 @@ async fn key_belongs_to_one_task(database: Database) {
         store.create_task(&nameless, later(1)).await.unwrap()
             && store.create_task(&another, later(1)).await.unwrap()
     );
-    let all = store.tasks(None, None, 9).await.unwrap();
+    let all = store.tasks(&TaskFilter::default(), None, 9).await.unwrap();
     assert_eq!(all.len(), 3);
     assert_eq!(all[2], task, "the newest first");
     assert_eq!(
         store
-            .tasks(None, Some((all[0].created_at, all[0].id)), 1)
+            .tasks(
+                &TaskFilter::default(),
+                Some((all[0].created_at, all[0].id)),
+                1
+            )
             .await
             .unwrap(),
         all[1..2]
     );
+    for (text, found) in [
+        ("proj-1", 1),
+        ("PROJ", 1),
+        ("%", 0),
+        ("_", 0),
+        ("nothing", 0),
+    ] {
+        let filter = TaskFilter {
+            text: Some(text.to_owned()),
+            ..TaskFilter::default()
+        };
+        let listed = store.tasks(&filter, None, 9).await.unwrap();
+        let counted = store.count_tasks(&filter).await.unwrap();
+        assert_eq!((listed.len(), counted), (found, found as u64), "{text}");
+    }
     assert_eq!(
-        store.tasks(Some(TaskStatus::Done), None, 9).await.unwrap(),
+        store
+            .tasks(&of_status(TaskStatus::Done), None, 9)
+            .await
+            .unwrap(),
         []
     );
 }
@@ -613,7 +642,7 @@ async fn concurrent_tasks_and_pull_requests_miss_no_mark(database: Database) {
         look().await;
     }
     let tasks = store
-        .tasks(Some(TaskStatus::CodeReviewing), None, 99)
+        .tasks(&of_status(TaskStatus::CodeReviewing), None, 99)
         .await
         .unwrap();
     assert_eq!(tasks.len() as i64, TASKS);

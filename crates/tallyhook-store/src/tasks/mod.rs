@@ -7,6 +7,7 @@ mod write;
 
 pub(crate) use self::row::TaskLinkRow;
 pub use self::task::{
-    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
+    TaskUpdate,
 };
 pub(crate) use self::write::TaskWriter;

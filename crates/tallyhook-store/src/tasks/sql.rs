@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::PrKey;
 
 use super::row::{TaskEventRow, TaskLinkRow, TaskRow};
 use super::write::{NewTaskEvent, TaskWriter};
-use super::{NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskRef, TaskUpdate};
+use super::{
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskRef, TaskUpdate,
+};
 use crate::columns::{Millis, storable_text};
-use crate::database::{Lock, Statement, statement};
+use crate::database::{Lock, Statement, StatementBuilder, statement};
 use crate::outbox::append_events;
 use crate::{Moment, Result, Store};
 
@@ -79,28 +81,34 @@ impl Store {
     /// Returns tasks created before `before`, at most `limit`, the newest first.
     pub async fn tasks(
         &self,
-        status: Option<TaskStatus>,
+        filter: &TaskFilter,
         before: Option<(Moment, TaskId)>,
         limit: u32,
     ) -> Result<Vec<Task>> {
-        let wanted = status.map_or("", |_| "AND status = $4");
-        let query = format!(
-            "SELECT {} FROM tasks WHERE (created_at, id) < ($1, $2) {wanted} \
-             ORDER BY created_at DESC, id DESC LIMIT $3",
-            TaskRow::COLUMNS
-        );
+        let select = format!("SELECT {} FROM tasks", TaskRow::COLUMNS);
+        let mut query = StatementBuilder::new(select);
         // No id is greater than this sign, and no task is made later than the year 9999.
         let (at, id) = before.map_or((FAR, "~".to_owned()), |(at, id)| (at, id.to_string()));
-        let query = statement(query)
-            .bind(Millis(at))
-            .bind(id)
-            .bind(i64::from(limit));
-        let query = match status {
-            Some(status) => query.bind(status.as_str()),
-            None => query,
-        };
-        let rows = self.database.rows(query).await?;
+        query
+            .push(" WHERE (created_at, id) < (")
+            .push_bind(Millis(at))
+            .push(", ")
+            .push_bind(id)
+            .push(")");
+        push_filter(&mut query, filter);
+        query
+            .push(" ORDER BY created_at DESC, id DESC LIMIT ")
+            .push_bind(i64::from(limit));
+        let rows = self.database.rows(query.build()).await?;
         self.with_pull_requests(rows).await
+    }
+
+    /// Counts tasks.
+    pub async fn count_tasks(&self, filter: &TaskFilter) -> Result<u64> {
+        let mut query = StatementBuilder::new("SELECT count(*) FROM tasks WHERE true");
+        push_filter(&mut query, filter);
+        let row: Option<(i64,)> = self.database.row(query.build()).await?;
+        Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
     }
 
     /// Edits a task on behalf of a person. Returns `false` if there is none. A new status enters
@@ -300,6 +308,37 @@ const FAR: Moment = Moment::from_naive_utc_and_offset(
         .and_time(chrono::NaiveTime::MIN),
     chrono::Utc,
 );
+
+fn push_filter(query: &mut StatementBuilder<'_>, filter: &TaskFilter) {
+    let TaskFilter { status, repo, text } = filter;
+    if let Some(status) = status {
+        query.push(" AND status = ");
+        query.push_bind(status.as_str());
+    }
+    if let Some(repo) = repo {
+        query.push(" AND lower(repo_name) = ");
+        query.push_bind(storable_text(repo).to_lowercase());
+    }
+    if let Some(text) = text {
+        let text = storable_text(text).to_lowercase();
+        let signs = ['!', '%', '_'];
+        let literal: String = text
+            .chars()
+            .flat_map(|sign| {
+                signs
+                    .contains(&sign)
+                    .then_some('!')
+                    .into_iter()
+                    .chain([sign])
+            })
+            .collect();
+        let pattern = format!("%{literal}%");
+        query.push(" AND (lower(title) LIKE ");
+        query.push_bind(pattern.clone());
+        query.push(" ESCAPE '!' OR lower(task_key) LIKE ");
+        query.push_bind(pattern).push(" ESCAPE '!')");
+    }
+}
 
 /// Makes the statement of [`Store::update_task_if_current`].
 fn task_update_statement(task: &Task, settled: &TaskUpdate, now: Moment) -> Statement<'static> {

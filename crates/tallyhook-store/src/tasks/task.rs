@@ -27,6 +27,16 @@ pub struct Task {
     pub prs: Vec<PrKey>,
 }
 
+/// A filter of tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    pub status: Option<TaskStatus>,
+    /// `owner/name`, in any case.
+    pub repo: Option<String>,
+    /// A part of the title or of the key, in any case.
+    pub text: Option<String>,
+}
+
 /// Where a task is worked on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskPlace {

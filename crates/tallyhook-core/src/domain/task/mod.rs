@@ -58,6 +58,9 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
+    /// Every status, in the order of the work.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
