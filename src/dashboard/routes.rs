@@ -98,29 +98,24 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        channels::routes(),
         dead_letters::routes(),
         deliveries::routes(),
+        explain::routes(),
+        flow::routes(),
+        health::routes(),
+        load::routes(),
         login::routes(),
         overview::routes(),
-        [
-            channels::routes(),
-            explain::routes(),
-            flow::routes(),
-            health::routes(),
-            load::routes(),
-            preferences::routes(),
-            pull_request::routes(),
-            pull_requests::routes(),
-            repositories::routes(),
-            repository::routes(),
-            settings::routes(),
-            sync_run::routes(),
-            task::routes(),
-            tasks::routes(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
+        preferences::routes(),
+        pull_request::routes(),
+        pull_requests::routes(),
+        repositories::routes(),
+        repository::routes(),
+        settings::routes(),
+        sync_run::routes(),
+        task::routes(),
+        tasks::routes(),
     ]
     .into_iter()
     .flatten()
