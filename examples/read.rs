@@ -14,6 +14,7 @@ use clap::Parser;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
 use sqlx_sqlite::SqliteConnection;
+use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{CalendarBucket, DurationName};
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
@@ -257,7 +258,10 @@ fn waiting_lists() -> Vec<(&'static str, PullRequestFilter)> {
             PullRequestFilter {
                 merged_from: Timestamp::parse("2025-01-01T00:00:00Z"),
                 merged_to: Timestamp::parse("2026-02-05T00:00:00Z"),
-                ..sorted(SortKey::Duration(DurationName::Pickup))
+                ..sorted(SortKey::Duration(
+                    DurationName::Pickup,
+                    DurationClock::Calendar,
+                ))
             },
         ),
         (

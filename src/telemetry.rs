@@ -1,10 +1,12 @@
 //! Metrics for Prometheus.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use parking_lot::Mutex;
 use tallyhook_github_client as client;
 use tallyhook_queue::AMQP_CONNECTED;
 
@@ -430,9 +432,18 @@ pub fn metric_label(event: &str) -> &'static str {
         .unwrap_or("other")
 }
 
+/// The refusals of this process by reason: those of the counter, which cannot be read.
+static REFUSALS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
 /// Counts a request that is refused, or a connection that is ended for others.
 pub fn count_refusal(reason: &'static str) {
     counter!(REQUESTS_REFUSED, "reason" => reason).increment(1);
+    *REFUSALS.lock().entry(reason).or_default() += 1;
+}
+
+/// Returns the refusals of this process by reason.
+pub fn refusals() -> BTreeMap<&'static str, u64> {
+    REFUSALS.lock().clone()
 }
 
 /// Records a new dead letter in log and metrics.

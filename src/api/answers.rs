@@ -113,11 +113,18 @@ impl AnswerForm {
     }
 }
 
+/// Returns true for a browser that is to show the answer.
+pub(crate) fn prefers_html(request: &HttpRequest) -> bool {
+    prefers(request, "text/html")
+}
+
 /// Returns true if the client names this media type before JSON and before any type.
-pub(crate) fn prefers(request: &HttpRequest, media_type: &str) -> bool {
-    let Ok(accept) = Accept::parse(request) else {
-        return false;
-    };
+fn prefers(request: &HttpRequest, media_type: &str) -> bool {
+    Accept::parse(request).is_ok_and(|accept| names_first(&accept, media_type))
+}
+
+/// Returns true if `accept` names this media type before JSON and before any type.
+pub(crate) fn names_first(accept: &Accept, media_type: &str) -> bool {
     let ranked = accept.ranked();
     let served = [media_type, "application/json", "application/*", "*/*"];
     let first = ranked

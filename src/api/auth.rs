@@ -94,6 +94,8 @@ pub(crate) struct AdmittedPage {
     pub(crate) csrf_token: Option<String>,
     /// The fields of the form that it sends.
     pub(crate) fields: Vec<(String, String)>,
+    /// The number of dead letters, for a caller who may see them.
+    pub(crate) dead_letters: u64,
 }
 
 /// Admits the request of a page: checks its caller and role and, if it changes something, that a
@@ -120,7 +122,13 @@ pub(crate) async fn admit_page(
         let sent = fields.iter().find(|(name, _)| name == CSRF_FIELD);
         same_origin::check_form(request.request(), sent.map(|(_, value)| value.as_str()))?;
     }
+    let dead_letters = match caller.may(AccessRole::Operator) {
+        // The page itself says what fails.
+        true => api.counts().await.map_or(0, |counts| counts.inbox.dead),
+        false => 0,
+    };
     Ok(AdmittedPage {
+        dead_letters,
         caller,
         csrf_token,
         fields,

@@ -88,6 +88,20 @@ impl Caller {
         })
     }
 
+    /// Returns the caller of a request that needs none.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(crate) async fn known(
+        api: &ApiState,
+        request: &HttpRequest,
+    ) -> Result<Option<Self>, ApiError> {
+        match CallerCredential::of_request(request) {
+            Some(credential) => Ok(Self::of(api, &credential).await?),
+            None => Ok(None),
+        }
+    }
+
     /// Returns the holder of a credential, if it is in force, and notes its use.
     pub(super) async fn of(
         api: &ApiState,

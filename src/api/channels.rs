@@ -1,6 +1,6 @@
 //! Channels and the notifications that were sent to them.
 
-use actix_web::{get, post, web};
+use actix_web::{HttpResponse, get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::NotificationKind;
@@ -120,6 +120,18 @@ impl ApiState {
         Ok(items(&self.channels, &self.store).await?)
     }
 
+    /// Sends a notification again as `POST /api/notifications/{event_id}/{channel}/retry`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn retry_notification(
+        &self,
+        event_id: &str,
+        channel: &str,
+    ) -> Result<(), ApiError> {
+        retried(self, event_id, channel).await
+    }
+
     /// Sends a test message as `POST /api/channels/{name}/test`.
     ///
     /// # Errors
@@ -147,6 +159,62 @@ pub(super) async fn test(
     name: web::Path<String>,
 ) -> Result<web::Json<ChannelTestResult>, ApiError> {
     Ok(web::Json(api.test_channel(&name).await?))
+}
+
+/// A notification that is sent again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RetriedNotification {
+    #[schema(example = "pending")]
+    status: &'static str,
+    channel: String,
+    event_id: String,
+}
+
+/// Sends a notification again that was given up. It has the same `event_id`, by which a receiver that
+/// took an earlier attempt knows it. It is superseded where something newer about the same was sent.
+#[utoipa::path(
+    tag = "notifications", operation_id = "retry_notification", security(("token" = [])),
+    params(
+        ("event_id" = String, Path, description = "the `event_id` of the notification"),
+        ("channel" = String, Path, description = "the name of the channel"),
+    ),
+    responses(
+        (status = 202, body = RetriedNotification, description = "pending again"),
+        (status = 404, description = "no channel of the settings has this name, or it has no \
+            such notification that was given up", body = ApiErrorBody),
+    )
+)]
+#[post("/notifications/{event_id}/{channel}/retry")]
+pub(super) async fn retry(
+    api: web::Data<ApiState>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (event_id, channel) = path.into_inner();
+    retried(&api, &event_id, &channel).await?;
+    Ok(HttpResponse::Accepted().json(RetriedNotification {
+        status: "pending",
+        channel,
+        event_id,
+    }))
+}
+
+/// Makes a notification that was given up pending again, with all attempts.
+///
+/// # Errors
+/// If there is no such channel or notification, or the database fails.
+pub(crate) async fn retried(api: &ApiState, event_id: &str, channel: &str) -> Result<(), ApiError> {
+    let dead = ApiError::NotFound("notification that was given up");
+    // No worker sends for a channel that is not in the settings.
+    let channel = api.channels.named(channel);
+    let channel = channel.ok_or(ApiError::NotFound("channel"))?;
+    let Ok(event) = event_id.parse::<EventId>() else {
+        return Err(dead);
+    };
+    let is_pending = api
+        .store
+        .retry_notification(&channel.name, event, Utc::now())
+        .await?;
+    if is_pending { Ok(()) } else { Err(dead) }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -142,7 +142,8 @@ fn in_words(seconds: i64) -> String {
     }
 }
 
-const fn flag_sentence(flag: Flag) -> &'static str {
+/// Returns the sentence of a flag.
+pub(crate) const fn flag_sentence(flag: Flag) -> &'static str {
     match flag {
         Flag::ClockSkew => {
             "A commit or the pull request itself is dated at a time that cannot be; that date is \

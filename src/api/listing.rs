@@ -3,10 +3,11 @@
 use actix_web::{get, web};
 use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, de};
-use tallyhook_core::domain::metrics::{AuthorFilter, DurationName};
+use tallyhook_core::domain::business_time::DurationClock;
+use tallyhook_core::domain::metrics::{AuthorFilter, DurationName, ExclusionReason};
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::timings::Flag;
-use tallyhook_core::domain::waiting::WaitingFor;
+use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_core::text::one_line;
 use tallyhook_store::{
@@ -19,6 +20,7 @@ use super::ApiState;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::input::{QueryInput, enumerated, suggestion};
+use super::metrics::ClockQuery;
 use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
 use crate::times::TimePoint;
@@ -48,8 +50,16 @@ pub(super) struct ListQuery {
     /// Merged before, in the same forms; only merged ones.
     #[param(value_type = Option<String>, example = "2026-03-31")]
     merged_to: Option<TimePoint>,
+    /// Closed at or after, in the same forms; only those closed without a merge.
+    #[param(value_type = Option<String>, example = "30d")]
+    closed_from: Option<TimePoint>,
+    /// Closed before, in the same forms; only those closed without a merge.
+    #[param(value_type = Option<String>, example = "2026-03-31")]
+    closed_to: Option<TimePoint>,
     /// Only open ones that wait for this kind.
     waiting_for: Option<WaitingFor>,
+    /// Only open ones that wait for this reason, as the groups of `/api/waiting` name it.
+    reason: Option<WaitingReason>,
     /// Only open ones that wait for this login, for `github_team:SLUG`, or for `me`, the login of the
     /// token.
     #[param(example = "github_team:backend")]
@@ -68,6 +78,8 @@ pub(super) struct ListQuery {
     /// More hours of `stage` than are wanted.
     #[param(value_type = Option<f64>, minimum = 0, example = 72)]
     max_hours: Option<HourCount>,
+    /// Only merged ones without this duration.
+    missing: Option<DurationName>,
     /// Only those with this flag.
     flag: Option<Flag>,
     /// Only those with this label, as it is written.
@@ -76,13 +88,17 @@ pub(super) struct ListQuery {
     draft: Option<bool>,
     /// With true only those that aggregates of these authors count.
     counted: Option<bool>,
-    /// `human`, `agent`, `automation`, `bot` (both) or `all` (default, but `human` with `counted`).
+    /// Only merged ones that aggregates of these authors leave out for this reason, and whose merge
+    /// has a known time.
+    excluded: Option<ExclusionReason>,
+    /// `human`, `agent`, `automation`, `bot` (both) or `all` (default, but `human` with `counted`
+    /// and `excluded`).
     authors: Option<AuthorFilter>,
     /// A part of the title or of the branch, or a number.
     q: Option<String>,
-    /// `waiting` (the longest wait first), `updated`, `created`, `merged`, or a duration of merged
-    /// ones. By default `waiting` and `merged` where a filter is about that, else `updated`. Those
-    /// without the value are left out.
+    /// `waiting` (the longest wait first), `updated`, `created`, `merged`, `closed` (of those closed
+    /// without a merge), or a duration of merged ones. By default `waiting`, `merged` and `closed`
+    /// where a filter is about that, else `updated`. Those without the value are left out.
     sort: Option<ListSort>,
     /// `desc` (default) has the largest and the newest first.
     order: Option<SortOrder>,
@@ -103,24 +119,33 @@ pub(super) enum ListSort {
     Updated,
     Created,
     Merged,
+    Closed,
     Cycle,
+    ReviewTime,
+    Coding,
     Pickup,
     Review,
     MergeWait,
+    Redraft,
 }
 
-impl From<ListSort> for SortKey {
-    fn from(sort: ListSort) -> Self {
-        match sort {
-            ListSort::Waiting => Self::Waiting,
-            ListSort::Updated => Self::Updated,
-            ListSort::Created => Self::Created,
-            ListSort::Merged => Self::Merged,
-            ListSort::Cycle => Self::Duration(DurationName::Cycle),
-            ListSort::Pickup => Self::Duration(DurationName::Pickup),
-            ListSort::Review => Self::Duration(DurationName::Review),
-            ListSort::MergeWait => Self::Duration(DurationName::MergeWait),
-        }
+impl ListSort {
+    fn key(self, clock: DurationClock) -> SortKey {
+        let name = match self {
+            Self::Waiting => return SortKey::Waiting,
+            Self::Updated => return SortKey::Updated,
+            Self::Created => return SortKey::Created,
+            Self::Merged => return SortKey::Merged,
+            Self::Closed => return SortKey::Closed,
+            Self::Cycle => DurationName::Cycle,
+            Self::ReviewTime => DurationName::ReviewTime,
+            Self::Coding => DurationName::Coding,
+            Self::Pickup => DurationName::Pickup,
+            Self::Review => DurationName::Review,
+            Self::MergeWait => DurationName::MergeWait,
+            Self::Redraft => DurationName::Redraft,
+        };
+        SortKey::Duration(name, clock)
     }
 }
 
@@ -159,7 +184,7 @@ type ListCursor = (i64, RepoId, PrNumber, String);
 /// Pull requests, newest update first unless `sort` says otherwise.
 #[utoipa::path(
     tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
-    params(ListQuery),
+    params(ListQuery, ClockQuery),
     responses(
         (status = 200, body = Page<PullRequestItem>),
         (status = 400, body = super::error::ApiErrorBody),
@@ -171,12 +196,13 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     caller: web::ReqData<Caller>,
     QueryInput(query): QueryInput<ListQuery>,
+    QueryInput(clock): QueryInput<ClockQuery>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let me = match query.waiting_on.as_deref() {
         Some("me") => caller.login.clone(),
         _ => None,
     };
-    listed(&api.store, &api.rules, query, me)
+    listed(&api.store, &api.rules, query, &clock, me)
         .await
         .map(web::Json)
 }
@@ -186,6 +212,7 @@ pub(super) async fn listed(
     store: &Store,
     rules: &NumberRules,
     query: ListQuery,
+    clock: &ClockQuery,
     me: Option<String>,
 ) -> Result<Page<PullRequestItem>, ApiError> {
     let now = Timestamp::from(Utc::now());
@@ -195,7 +222,7 @@ pub(super) async fn listed(
     );
     let cursor: Option<ListCursor> = page::decode(query.cursor.as_deref())?;
     let repo = super::repository(store, query.repo.as_deref()).await?;
-    let mut filter = filter(query, me)?;
+    let mut filter = filter(query, clock.among(&rules.calendars)?, me)?;
     filter.repo = repo;
     check_sorted_range(&filter, now)?;
     let order = order_name(filter.order);
@@ -228,7 +255,11 @@ pub(super) async fn listed(
     })
 }
 
-fn filter(query: ListQuery, me: Option<String>) -> Result<PullRequestFilter, ApiError> {
+fn filter(
+    query: ListQuery,
+    clock: DurationClock,
+    me: Option<String>,
+) -> Result<PullRequestFilter, ApiError> {
     let at = |time: Option<TimePoint>| time.map(|TimePoint(at)| at);
     let (least, below) = (query.min_hours, query.max_hours);
     if query.stage.is_none() && (least.is_some() || below.is_some()) {
@@ -249,28 +280,35 @@ fn filter(query: ListQuery, me: Option<String>) -> Result<PullRequestFilter, Api
         to: at(query.to),
         merged_from: at(query.merged_from),
         merged_to: at(query.merged_to),
+        closed_from: at(query.closed_from),
+        closed_to: at(query.closed_to),
         waiting_for: query.waiting_for,
+        reason: query.reason,
         waiting_on: query.waiting_on.map(|on| party(&on, me)).transpose()?,
         waiting_since_until: at(query.waited_min),
         waiting_since_after: at(query.waited_max),
         details: DetailFilter {
             duration: query.stage.map(duration),
+            missing: query.missing,
+            clock,
             flag: query.flag,
             label: query.label,
             draft: query.draft,
             counted: query.counted == Some(true),
+            excluded: query.excluded,
             authors: query.authors,
             text: query.q.filter(|text| !text.trim().is_empty()),
         },
         ..PullRequestFilter::default()
     };
-    let by_default = match (filter.waits(), filter.merged_from.or(filter.merged_to)) {
-        (true, _) => SortKey::Waiting,
-        (false, Some(_)) => SortKey::Merged,
-        (false, None) => SortKey::Updated,
+    let by_default = match () {
+        () if filter.waits() => SortKey::Waiting,
+        () if filter.is_closed_unmerged() => SortKey::Closed,
+        () if filter.merged_from.or(filter.merged_to).is_some() => SortKey::Merged,
+        () => SortKey::Updated,
     };
     filter.order = ListOrder {
-        key: query.sort.map_or(by_default, SortKey::from),
+        key: query.sort.map_or(by_default, |sort| sort.key(clock)),
         ascending: query.order == Some(SortOrder::Asc),
     };
     Ok(filter)
@@ -301,9 +339,9 @@ fn party(on: &str, me: Option<String>) -> Result<PartyName, ApiError> {
 fn check_sorted_range(filter: &PullRequestFilter, now: Timestamp) -> Result<(), ApiError> {
     let is_open = filter.waits() || filter.states[..] == [StateFilter::Open];
     let is_bounded = match filter.order.key {
-        SortKey::Updated | SortKey::Merged | SortKey::Waiting => true,
+        SortKey::Updated | SortKey::Merged | SortKey::Closed | SortKey::Waiting => true,
         SortKey::Created => is_open,
-        SortKey::Duration(_) => false,
+        SortKey::Duration(..) => false,
     };
     if is_bounded || is_sorted_range(filter.merged_from, filter.merged_to, now) {
         return Ok(());
@@ -335,15 +373,20 @@ fn sort_name(key: SortKey) -> &'static str {
         SortKey::Updated => "updated",
         SortKey::Created => "created",
         SortKey::Merged => "merged",
+        SortKey::Closed => "closed",
         SortKey::Waiting => "waiting",
-        SortKey::Duration(name) => name.as_str(),
+        SortKey::Duration(name, _) => name.as_str(),
     }
 }
 
 /// Returns the order as cursors have it.
 fn order_name(order: ListOrder) -> String {
     let direction = if order.ascending { "asc" } else { "desc" };
-    format!("{} {direction}", sort_name(order.key))
+    let clock = match order.key {
+        SortKey::Duration(_, DurationClock::Business) => " business",
+        _ => "",
+    };
+    format!("{}{clock} {direction}", sort_name(order.key))
 }
 
 fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {

@@ -23,6 +23,7 @@ mod input;
 mod listing;
 mod load;
 mod metrics;
+mod one_time_login;
 mod origin;
 mod page;
 mod pull_requests;
@@ -34,6 +35,7 @@ mod same_origin;
 mod session_cookie;
 mod sessions;
 mod settings;
+mod shared_reads;
 mod sync;
 mod task_pull_request;
 mod tasks;
@@ -49,15 +51,19 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use chrono::{SecondsFormat, TimeDelta, Utc};
-pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
+pub use tallyhook_core::domain::metrics::{
+    DurationComparison, DurationName, DurationSummary, StageSummaries, Summary,
+};
 use tallyhook_core::domain::numbers::NumberRules;
+pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
 pub use tallyhook_store::{
-    AccessRole, DEFAULT_TEAM, NotificationState, RunState, SyncStatus, TaskCause,
+    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, NotificationState, RunState,
+    SyncStatus, TaskCause,
 };
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
@@ -69,29 +75,44 @@ use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
+pub(crate) use self::answers::{names_first, prefers_html};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
-pub use self::deliveries::{DeliveryDetail, DeliveryItem};
+pub use self::deliveries::{
+    CheckedOutcome, DeliveryCheck, DeliveryDetail, DeliveryItem, InboxActivity, ReceivedHour,
+    RefusedRequests,
+};
+pub(crate) use self::deliveries::{
+    DeadLetterKey, DeadLetterOrder, JSON_LINES, activity as inbox_activity, dead_letter_lines,
+    delivery_line, discarded, exported_line, requeued,
+};
 pub use self::doctor::DoctorReport;
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub(crate) use self::explain::flag_sentence;
+pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::health_report::{HealthReport, QueueKind};
-pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
+pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
+pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
-    PullRequestDetail, PullRequestItem, ReadContext, TimelineEntry, detail, list_item,
+    PullRequestDetail, PullRequestItem, ReadContext, ReviewItem, StagesHours, TimelineEntry,
+    WatchItem, detail, list_item,
 };
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub(crate) use self::repositories::{AddedRepository, TrackRequest};
+pub(crate) use self::routes::unrouted;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
+pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
 pub use self::settings::{CalendarItem, GithubAccess, SettingsAnswer};
+pub use self::shared_reads::SharedReads;
 pub(crate) use self::sync::RunRequest;
 pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
@@ -104,11 +125,11 @@ pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
 pub use self::waiting::{
-    WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingOnKind, WaitingReason,
+    WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingOnItem, WaitingOnKind,
 };
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
-use crate::config::{Config, SyncConfig, WebhookSecrets};
+use crate::config::{Config, PublicUrl, SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
 
 /// The state that every handler of the API shares.
@@ -122,6 +143,9 @@ pub struct ApiState {
     /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
     pub wrong_tokens: WrongTokens,
+    pub one_time_logins: Arc<OneTimeLogins>,
+    /// The address for people, behind a proxy.
+    pub public_url: Option<PublicUrl>,
     pub uses: Arc<RecentUses>,
     /// `None` in a process without the roles ingest and worker.
     pub queue: Option<Arc<Queue>>,
@@ -132,6 +156,7 @@ pub struct ApiState {
     /// The start of this process.
     pub started: Moment,
     pub counts: CachedCounts,
+    pub shared: SharedReads,
     /// `None` sends no request to GitHub.
     pub github: Option<Client>,
     pub sync: SyncConfig,
@@ -140,6 +165,8 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
+    /// The days for which payloads of finished deliveries are kept.
+    pub retention_days: u32,
     /// The settings in force.
     pub config: Arc<Config>,
     /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.
@@ -248,8 +275,12 @@ pub fn add_routes(config: &mut ServiceConfig<'_>, readers: bool) {
     config
         .service(open(health::healthz))
         .service(open(health::readyz))
-        .service(open(health::prometheus))
-        .default_service(web::to(move |request| routes::unrouted(request, readers)));
+        .service(open(health::prometheus));
+    if !readers {
+        config.default_service(web::to(async |request: HttpRequest| {
+            unrouted(&request, &[], false)
+        }));
+    }
     if readers {
         let viewer = CallAccess::Role(AccessRole::Viewer);
         config
@@ -310,6 +341,7 @@ fn with_caller() -> Scope<
         .admin(channels::list)
         .admin(channels::test)
         .viewer(channels::list_notifications)
+        .admin(channels::retry)
         .viewer(metrics::cycle_time)
         .viewer(metrics::compare)
         .viewer(metrics::cohort)
@@ -317,12 +349,17 @@ fn with_caller() -> Scope<
         .viewer(metrics::points)
         .viewer(metrics::explain)
         .viewer(load::load)
+        .operator(deliveries::show_inbox)
         .operator(deliveries::list)
         .operator(deliveries::show)
+        .operator(deliveries::check)
+        .operator(deliveries::export)
         .operator(deliveries::show_payload)
         .operator(deliveries::list_dead)
         .operator(deliveries::list_groups)
+        .operator(deliveries::export_dead)
         .operator(deliveries::requeue_group)
+        .operator(deliveries::discard_group)
         .operator(deliveries::show_dead)
         .operator(deliveries::discard)
         .operator(deliveries::requeue)
@@ -336,7 +373,19 @@ fn with_caller() -> Scope<
         .viewer(sessions::list)
         .viewer(sessions::end_all)
         .viewer(sessions::end)
-        .otherwise(web::to(|request| routes::unrouted(request, true)))
+        .otherwise(web::to(async |request: HttpRequest| {
+            unrouted(&request, &[], true)
+        }))
+}
+
+/// Returns the path of the public address: empty, or such as `/tallyhook`.
+fn base_path(request: &HttpRequest) -> &str {
+    public_url(request).map_or("", PublicUrl::path)
+}
+
+fn public_url(request: &HttpRequest) -> Option<&PublicUrl> {
+    let api = request.app_data::<web::Data<ApiState>>()?;
+    api.public_url.as_ref()
 }
 
 /// Formats a timestamp of our own clock.

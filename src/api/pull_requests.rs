@@ -11,7 +11,7 @@ use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{PullRequestState, Stages, segments};
+use tallyhook_core::domain::timings::{PullRequestState, Stages, segments, standing_reviews};
 use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::event::{FetchedCommit, ReviewState, SubjectKind};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
@@ -149,6 +149,22 @@ pub struct PullRequestDetail {
     #[serde(default)]
     pub commit_list: Vec<CommitItem>,
     pub explain: NumbersExplanation,
+    /// The time up to which GitHub's own history of it is known; null if it was never fetched.
+    #[serde(default)]
+    pub whole_until: Option<Timestamp>,
+    /// Null if it is not watched by polling.
+    #[serde(default)]
+    pub watched: Option<WatchItem>,
+}
+
+/// The watch of a pull request that is asked for at every `MONITOR_POLL_INTERVAL`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WatchItem {
+    pub since: Timestamp,
+    /// The time of the last request to GitHub.
+    pub checked_at: Option<Timestamp>,
+    /// The error of that request; null if it went well.
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -160,6 +176,9 @@ pub struct ReviewItem {
     pub state: ReviewState,
     /// The state before it was dismissed; null if that is unknown.
     pub original_state: Option<ReviewState>,
+    /// True for the opinion of its reviewer that stands: an approval or a request for changes.
+    #[serde(default)]
+    pub stands: bool,
     #[schema(value_type = String, format = "date-time", example = "2026-03-03T04:00:00Z")]
     pub submitted_at: Timestamp,
 }
@@ -254,18 +273,31 @@ async fn show(
     number: PrNumber,
     fresh: bool,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
-    let key = key_of(&api.store, name, number).await?;
-    if fresh {
-        api.refresh(name, key).await?;
+    api.pull_request(name, number, fresh).await.map(web::Json)
+}
+
+impl ApiState {
+    /// Returns a pull request as it is stored; `fresh` fetches it from GitHub first. One that is
+    /// old is fetched in the background.
+    pub(crate) async fn pull_request(
+        &self,
+        name: &str,
+        number: PrNumber,
+        fresh: bool,
+    ) -> Result<PullRequestDetail, ApiError> {
+        let key = key_of(&self.store, name, number).await?;
+        if fresh {
+            self.refresh(name, key).await?;
+        }
+        let detail = stored(&self.store, &self.rules, key).await?;
+        let PullRequestItem {
+            repo_access, as_of, ..
+        } = detail.pull_request;
+        if !fresh && repo_access == RepositoryAccess::Granted {
+            self.refresh_in_background(name, key, as_of);
+        }
+        Ok(detail)
     }
-    let detail = stored(&api.store, &api.rules, key).await?;
-    let PullRequestItem {
-        repo_access, as_of, ..
-    } = detail.pull_request;
-    if !fresh && repo_access == RepositoryAccess::Granted {
-        api.refresh_in_background(name, key, as_of);
-    }
-    Ok(web::Json(detail))
 }
 
 /// Returns the key of a pull request in a repository of that name.
@@ -284,9 +316,17 @@ pub(super) async fn stored(
     let row = store.pull_request(key).await?;
     let known = store.load(&[key]).await?.into_iter().next();
     let commits = store.commits(key).await?;
-    row.zip(known)
+    let mut found = row
+        .zip(known)
         .and_then(|(row, known)| detail(row, &known.pull_request, commits, ReadContext::now(rules)))
-        .ok_or(ApiError::NotFound("pull request"))
+        .ok_or(ApiError::NotFound("pull request"))?;
+    let watch = store.watch_of(&found.pull_request.repo, key.number).await?;
+    found.watched = watch.map(|watch| WatchItem {
+        since: watch.since.into(),
+        checked_at: watch.checked_at.map(Timestamp::from),
+        error: watch.error,
+    });
+    Ok(found)
 }
 
 pub(super) fn hours(seconds: i64) -> f64 {
@@ -382,7 +422,8 @@ pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestIt
     }
 }
 
-/// Converts a row and the facts of its pull request to the API's form; `None` without a snapshot.
+/// Converts a row and the facts of its pull request to the API's form, without its watch; `None`
+/// without a snapshot.
 pub fn detail(
     row: PullRequestRow,
     pull_request: &PullRequest,
@@ -401,25 +442,29 @@ pub fn detail(
         held_by: row.held_by,
     };
     let explain = explain(&about, context);
+    let standing = standing_reviews(pull_request, &rules.bots);
     Some(PullRequestDetail {
         pull_request: list_item(row, context),
         reviews: reviews
             .iter()
-            .map(|review| review_item(review, &rules.bots))
+            .map(|review| review_item(review, standing.contains(&review.id), &rules.bots))
             .collect(),
         timeline: timeline(pull_request, &reviews),
         commit_list: commits.into_iter().map(CommitItem::from).collect(),
         explain,
+        whole_until: pull_request.whole_until,
+        watched: None,
     })
 }
 
-fn review_item(review: &Review, bots: &Bots) -> ReviewItem {
+fn review_item(review: &Review, stands: bool, bots: &Bots) -> ReviewItem {
     ReviewItem {
         github_review_id: review.id.0,
         reviewer: review.author.login.clone(),
         reviewer_is_bot: bots.contains(&review.author),
         state: review.state(),
         original_state: review.original_state,
+        stands,
         submitted_at: review.submitted_at,
     }
 }

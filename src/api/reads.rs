@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::Store;
+use tallyhook_store::{DeadLetterGroup, RepositoryFilter, Store};
 
+use super::deliveries::DeadLettersQuery;
 use super::error::ApiError;
 use super::input::parse_query;
 use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
-    ApiState, CycleTime, DeliveryItem, NotificationItem, PullRequestDetail, PullRequestItem,
-    SyncRunItem, WaitingAnswer, channels, deliveries, listing, metrics, pull_requests, sync,
-    waiting,
+    ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
+    NotificationItem, PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels,
+    deliveries, listing, metrics, pull_requests, sync, waiting,
 };
+
+/// The most repositories that a choice of one names.
+const MAX_NAMES: u32 = 100;
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
 #[derive(Clone)]
@@ -24,6 +28,8 @@ pub struct StoreReads {
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
+    /// The login of the reader, which `me` stands for.
+    pub me: Option<String>,
 }
 
 impl ApiState {
@@ -33,6 +39,7 @@ impl ApiState {
             store: self.store.clone(),
             rules: Arc::clone(&self.rules),
             show_people: self.show_people,
+            me: None,
         }
     }
 }
@@ -43,7 +50,8 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn pull_requests(&self, query: &str) -> Result<Page<PullRequestItem>, ApiError> {
-        listing::listed(&self.store, &self.rules, parse_query(query)?, None).await
+        let (clock, me): (ClockQuery, _) = (parse_query(query)?, self.me.clone());
+        listing::listed(&self.store, &self.rules, parse_query(query)?, &clock, me).await
     }
 
     /// Answers as `GET /api/repos/{owner}/{repo}/prs/{number}`, from what is stored.
@@ -68,6 +76,28 @@ impl StoreReads {
         let clock = clock.among(&self.rules.calendars)?;
         let (range, query) = (parse_query(query)?, parse_query(query)?);
         metrics::aggregated(&self.store, &range, clock, query).await
+    }
+
+    /// Answers as `GET /api/metrics/compare`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn compared(&self, query: &str) -> Result<ComparedTime, ApiError> {
+        let clock: ClockQuery = parse_query(query)?;
+        let clock = clock.among(&self.rules.calendars)?;
+        metrics::compared(&self.store, &parse_query(query)?, clock).await
+    }
+
+    /// Returns the names of the first page of `GET /api/repos`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
+        let listed = self
+            .store
+            .listed_after(RepositoryFilter::default(), None, MAX_NAMES)
+            .await?;
+        Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 
     /// Answers as `GET /api/waiting`.
@@ -108,5 +138,46 @@ impl StoreReads {
     /// Those of the API.
     pub async fn sync_run(&self, id: i64) -> Result<SyncRunItem, ApiError> {
         sync::shown(&self.store, id).await
+    }
+
+    /// Answers as `GET /api/dead-letters`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn dead_letters(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
+        let query: DeadLettersQuery = parse_query(query)?;
+        deliveries::listed(&self.store, query.into()).await
+    }
+
+    /// Answers as `GET /api/dead-letters/groups`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn dead_letter_groups(&self) -> Result<Page<DeadLetterGroup>, ApiError> {
+        deliveries::groups(&self.store).await
+    }
+
+    /// Answers as `GET /api/deliveries/{guid}` for an id.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn delivery(&self, id: i64) -> Result<DeliveryDetail, ApiError> {
+        deliveries::of_id(&self.store, id).await
+    }
+
+    /// Answers as `GET /api/delivery-payloads/{id}`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn delivery_payload(&self, id: i64) -> Result<String, ApiError> {
+        deliveries::payload_text(&self.store, id).await
+    }
+
+    /// Answers as `POST /api/deliveries/{id}/check`, which writes nothing.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn checked_delivery(&self, id: i64) -> Result<DeliveryCheck, ApiError> {
+        deliveries::checked(&self.store, &self.rules, id).await
     }
 }

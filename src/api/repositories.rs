@@ -352,13 +352,9 @@ pub(super) async fn watch(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
-    api.github()?;
     let (owner, repo, number) = path.into_inner();
     let name = format!("{owner}/{repo}");
-    if number < 1 || HookOwner::repository(&name).is_err() {
-        return Err(ApiError::NotFound("pull request"));
-    }
-    api.store.watch(&name, PrNumber(number), Utc::now()).await?;
+    api.watch_pull_request(&name, PrNumber(number)).await?;
     Ok(HttpResponse::Accepted().json(WatchedPullRequest {
         status: "watched",
         repo: name,
@@ -383,12 +379,36 @@ pub(super) async fn unwatch(
 ) -> Result<HttpResponse, ApiError> {
     let (owner, repo, number) = path.into_inner();
     match api
-        .store
-        .unwatch(&format!("{owner}/{repo}"), PrNumber(number))
+        .unwatch_pull_request(&format!("{owner}/{repo}"), PrNumber(number))
         .await?
     {
         true => Ok(HttpResponse::NoContent().finish()),
         false => Err(ApiError::NotFound("watched pull request")),
+    }
+}
+
+impl ApiState {
+    /// Watches a pull request by polling, which wants access to GitHub.
+    pub(crate) async fn watch_pull_request(
+        &self,
+        name: &str,
+        number: PrNumber,
+    ) -> Result<(), ApiError> {
+        self.github()?;
+        if number.0 < 1 || HookOwner::repository(name).is_err() {
+            return Err(ApiError::NotFound("pull request"));
+        }
+        self.store.watch(name, number, Utc::now()).await?;
+        Ok(())
+    }
+
+    /// Ends the watch of a pull request. Returns false if it was not watched.
+    pub(crate) async fn unwatch_pull_request(
+        &self,
+        name: &str,
+        number: PrNumber,
+    ) -> Result<bool, ApiError> {
+        Ok(self.store.unwatch(name, number).await?)
     }
 }
 

@@ -97,15 +97,27 @@ pub(super) fn of_path(method: &Method, path: &str) -> Option<&'static Documented
         .min_by_key(|route| route.values())
 }
 
-/// Answers a request that no handler takes: with 405 where the path has other methods. `readers`
-/// is true in a process that serves the API.
-pub(super) async fn unrouted(
-    request: HttpRequest,
+/// Answers a request that no handler takes: with 405 where the path has other methods. `pages` are
+/// those of the page of this path. `readers` is true in a process that serves the API.
+///
+/// # Errors
+/// 404 or 405.
+pub(crate) fn unrouted(
+    request: &HttpRequest,
+    pages: &[&'static str],
     readers: bool,
 ) -> Result<HttpResponse, ApiError> {
-    let mut methods = methods(&request, readers);
+    let mut methods = methods(request, readers);
+    for method in pages {
+        if !methods.contains(method) {
+            methods.push(method);
+        }
+    }
+    if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+        methods.push("HEAD");
+    }
     if request.method() != Method::OPTIONS || methods.is_empty() {
-        return Err(missing(&request, readers));
+        return Err(refused(request, &methods));
     }
     methods.push("OPTIONS");
     Ok(HttpResponse::NoContent()
@@ -115,7 +127,10 @@ pub(super) async fn unrouted(
 
 /// Returns the error of a request that no handler takes.
 pub(super) fn missing(request: &HttpRequest, readers: bool) -> ApiError {
-    let methods = methods(request, readers);
+    refused(request, &methods(request, readers))
+}
+
+fn refused(request: &HttpRequest, methods: &[&'static str]) -> ApiError {
     if methods.is_empty() || methods.contains(&request.method().as_str()) {
         return ApiError::NotFound("path");
     }

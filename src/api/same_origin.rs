@@ -6,6 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use super::auth::hash;
 use super::caller::{Caller, CallerKind};
 use super::error::ApiError;
+use super::public_url;
 use super::session_cookie::{self, header, is_loopback};
 
 /// The header in which a form without a field for it sends [`session_cookie::csrf_token`].
@@ -24,8 +25,11 @@ impl RequestSite {
     fn of(request: &HttpRequest) -> Self {
         if let Some(origin) = header(request, &ORIGIN) {
             let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+            let is_public = public_url(request).is_some_and(|url| url.origin() == origin);
             let is_own = header(request, &HOST)
-                .is_some_and(|host| !host.is_empty() && authority.eq_ignore_ascii_case(host));
+                .is_some_and(|host| !host.is_empty() && authority.eq_ignore_ascii_case(host))
+                // Behind a proxy that puts another host into the request.
+                || is_public;
             // Over plain HTTP anyone on the way could be the page.
             let is_safe = scheme == "https" || (scheme == "http" && is_loopback(request));
             return match (is_own, is_safe || !carries_session(request)) {

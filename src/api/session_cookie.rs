@@ -1,7 +1,8 @@
 //! The cookie of a session.
 //!
-//! Its name begins with `__Host-`, which browsers accept over HTTPS alone, for this host alone. Over
-//! plain HTTP there are sessions on loopback only, by a name without that prefix.
+//! Its name begins with `__Host-`, which browsers accept over HTTPS alone, for this host alone. Below
+//! a path of a host that others share it is sent to that path alone, which that prefix forbids: then
+//! it is `__Secure-`. Over plain HTTP there are sessions on loopback only, by a name without one.
 
 use std::net::IpAddr;
 
@@ -10,14 +11,17 @@ use actix_web::http::header::{COOKIE, HOST, HeaderName, ORIGIN};
 use actix_web::http::uri::Authority;
 use sha2::{Digest, Sha256};
 
+use super::base_path;
+
 pub(super) const NAME: &str = "__Host-tallyhook";
+const NAME_BELOW_A_PATH: &str = "__Secure-tallyhook";
 const PLAIN_NAME: &str = "tallyhook";
 
 /// Returns the value of the session's cookie that a request carries.
 pub(super) fn read(request: &HttpRequest) -> Option<String> {
     // Elsewhere another host of the same domain could have set the plain one.
     let plain = is_loopback(request).then_some(PLAIN_NAME);
-    let mut names = [Some(NAME), plain].into_iter().flatten();
+    let mut names = [Some(secure_name(request)), plain].into_iter().flatten();
     names.find_map(|name| value(request, name))
 }
 
@@ -31,14 +35,23 @@ fn value(request: &HttpRequest, name: &str) -> Option<String> {
     })
 }
 
+fn secure_name(request: &HttpRequest) -> &'static str {
+    match base_path(request) {
+        "" => NAME,
+        _ => NAME_BELOW_A_PATH,
+    }
+}
+
 /// Returns the `Set-Cookie` of a new session, which lasts for `seconds`; with 0 and no value of one
 /// that has ended.
 pub(super) fn set(request: &HttpRequest, value: &str, seconds: i64) -> String {
     let (name, secure) = match is_plain(request) {
         true => (PLAIN_NAME, ""),
-        false => (NAME, "; Secure"),
+        false => (secure_name(request), "; Secure"),
     };
-    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    let path = Some(base_path(request)).filter(|path| !path.is_empty());
+    let path = path.unwrap_or("/");
+    format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// Returns the token that a page of a session puts into its forms. It is made of the cookie's value

@@ -1,18 +1,19 @@
 //! Sessions of browsers: signing in with a token, signing out, and the caller's own sessions.
 
+use actix_web::dev::Payload;
 use actix_web::http::header::{LOCATION, ORIGIN, SET_COOKIE, USER_AGENT};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::text::one_line;
-use tallyhook_store::{AccessRole, NewSession, SessionId, SessionRecord};
+use tallyhook_store::{AccessRole, NewSession, SessionId, SessionRecord, TokenHash};
 use utoipa::ToSchema;
 
 use super::caller::{Caller, CallerCredential, CallerKind, session_times};
 use super::error::{ApiError, ApiErrorBody};
 use super::page::Page;
 use super::session_cookie::{self, csrf_token, header, is_loopback};
-use super::{ApiState, answers, auth, request_body, rfc3339, same_origin};
+use super::{ApiState, answers, auth, base_path, request_body, rfc3339, same_origin};
 
 /// A session ends after so long, however much it is used.
 const SESSION_LIFETIME: TimeDelta = TimeDelta::days(30);
@@ -26,7 +27,7 @@ const LOGIN: &str = "/login";
 #[schema(as = Login)]
 pub(super) struct LoginForm {
     token: String,
-    /// The path of this server to go on with, `/` if it is left out.
+    /// The path below this server's address to go on with, `/` if it is left out.
     #[schema(value_type = Option<String>, example = "/prs?state=open")]
     next: String,
 }
@@ -59,7 +60,7 @@ fn form_field(body: &[u8], name: &str) -> Option<String> {
 }
 
 /// Returns true for a path of this server, which no browser takes for another host.
-fn is_own_path(path: &str) -> bool {
+pub(crate) fn is_own_path(path: &str) -> bool {
     let mut bytes = path.bytes();
     let is_rooted = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));
     is_rooted && path.bytes().all(|byte| byte.is_ascii_graphic())
@@ -175,19 +176,75 @@ pub(super) async fn login(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    same_origin::refuse_unstated(&request)?;
-    refuse_plain(&request)?;
-    let form = LoginForm::parse(&request_body::read_form(&request, body.into_inner()).await?)?;
-    let token = auth::hash(&form.token);
-    let caller = Caller::of(&api, &CallerCredential::Token(token)).await?;
-    let refuse = || api.wrong_tokens.refuse(auth::peer(&request), true);
+    let (session, next) = sign_in(&api, &request, body.into_inner()).await?;
+    if answers::prefers_html(&request) {
+        let next = format!("{}{next}", base_path(&request));
+        return Ok(redirect(&next, session.set_cookie));
+    }
+    let answer = Me {
+        kind: CallerKind::Session,
+        ..Me::new(&session.caller, Some(csrf_token(&session.cookie)))
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((SET_COOKIE, session.set_cookie))
+        .json(answer))
+}
+
+/// A session that was started.
+pub(crate) struct StartedSession {
+    caller: Caller,
+    cookie: String,
+    /// The header that gives the browser its cookie.
+    pub(crate) set_cookie: String,
+}
+
+/// Starts a session by the form of the login. Returns it with the path to go on with.
+///
+/// # Errors
+/// Those of `POST /login`.
+pub(crate) async fn sign_in(
+    api: &ApiState,
+    request: &HttpRequest,
+    body: Payload,
+) -> Result<(StartedSession, String), ApiError> {
+    same_origin::refuse_unstated(request)?;
+    refuse_plain(request)?;
+    let form = LoginForm::parse(&request_body::read_form(request, body).await?)?;
+    let session = start(api, request, auth::hash(&form.token)).await?;
+    Ok((session, form.next))
+}
+
+/// Starts a session by a one-time login.
+///
+/// # Errors
+/// Those of `POST /login`.
+pub(crate) async fn sign_in_once(
+    api: &ApiState,
+    request: &HttpRequest,
+    code: &str,
+) -> Result<StartedSession, ApiError> {
+    same_origin::refuse_unstated(request)?;
+    refuse_plain(request)?;
+    let token = api.one_time_logins.redeem(code);
+    let token = token.ok_or_else(|| api.wrong_tokens.refuse(auth::peer(request), true))?;
+    start(api, request, token).await
+}
+
+/// Starts a session with the rights of the token of this digest.
+async fn start(
+    api: &ApiState,
+    request: &HttpRequest,
+    token: TokenHash,
+) -> Result<StartedSession, ApiError> {
+    let caller = Caller::of(api, &CallerCredential::Token(token)).await?;
+    let refuse = || api.wrong_tokens.refuse(auth::peer(request), true);
     let caller = caller.ok_or_else(refuse)?;
     // A value of its own for each session: one that was in the browser before is never taken up.
     let cookie = auth::random_text();
     let now = Utc::now();
     let agent = request.headers().get(USER_AGENT);
     let agent = agent.map(|agent| one_line(&String::from_utf8_lossy(agent.as_bytes()), MAX_AGENT));
-    let replaced = session_cookie::read(&request).map(|value| auth::hash(&value));
+    let replaced = session_cookie::read(request).map(|value| auth::hash(&value));
     let session = NewSession {
         hash: &auth::hash(&cookie),
         token: &token,
@@ -198,17 +255,12 @@ pub(super) async fn login(
     api.store
         .start_session(&session, session_times(now))
         .await?;
-    let set = session_cookie::set(&request, &cookie, SESSION_LIFETIME.num_seconds());
-    if answers::prefers(&request, "text/html") {
-        return Ok(redirect(&form.next, set));
-    }
-    let answer = Me {
-        kind: CallerKind::Session,
-        ..Me::new(&caller, Some(csrf_token(&cookie)))
-    };
-    Ok(HttpResponse::Ok()
-        .insert_header((SET_COOKIE, set))
-        .json(answer))
+    let set_cookie = session_cookie::set(request, &cookie, SESSION_LIFETIME.num_seconds());
+    Ok(StartedSession {
+        caller,
+        cookie,
+        set_cookie,
+    })
 }
 
 /// Refuses a page that was loaded over plain HTTP from another machine: the token would cross the
@@ -265,8 +317,8 @@ pub(super) async fn logout(
         }
     }
     let set = session_cookie::set(&request, "", 0);
-    if answers::prefers(&request, "text/html") {
-        return Ok(redirect(LOGIN, set));
+    if answers::prefers_html(&request) {
+        return Ok(redirect(&format!("{}{LOGIN}", base_path(&request)), set));
     }
     Ok(HttpResponse::NoContent()
         .insert_header((SET_COOKIE, set))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::business_time::Calendar;
 use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::numbers::NumberRules;
-use tallyhook_core::domain::waiting::{Party, Waiter, Waiting, WaitingFor};
+use tallyhook_core::domain::waiting::{Party, Waiter, Waiting, WaitingFor, WaitingReason};
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
 use tallyhook_store::{Store, WaitingFilter, WaitingGroup, WaitingTotals};
 use utoipa::{IntoParams, ToSchema};
@@ -67,46 +67,6 @@ pub struct WaiterItem {
     /// The business hours since then by the calendar of the person, of the team, or of the
     /// repository; null without any.
     pub business_hours: Option<f64>,
-}
-
-/// A reason to wait, finer than the kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitingReason {
-    Draft,
-    Queued,
-    LeftQueue,
-    Conflict,
-    ChangesRequested,
-    CheckFailed,
-    FirstReview,
-    AnotherLook,
-    Comments,
-    NobodyAsked,
-    BasePr,
-    Checks,
-    Merge,
-}
-
-impl WaitingReason {
-    /// Returns the reason of a rule; `reviewed` is true if a person has reviewed before.
-    fn of(on: WaitingFor, rule: u8, reviewed: bool) -> Self {
-        match (on, rule) {
-            (WaitingFor::Reviewers, _) if reviewed => Self::AnotherLook,
-            (WaitingFor::Reviewers, _) => Self::FirstReview,
-            (WaitingFor::Nobody, _) => Self::NobodyAsked,
-            (WaitingFor::BasePr, _) => Self::BasePr,
-            (WaitingFor::MergeQueue, _) => Self::Queued,
-            (WaitingFor::Ci, _) => Self::Checks,
-            (_, 1) => Self::Draft,
-            (_, 3) => Self::LeftQueue,
-            (_, 4) => Self::Conflict,
-            (_, 5) => Self::ChangesRequested,
-            (_, 6) => Self::CheckFailed,
-            (_, 8) => Self::Comments,
-            _ => Self::Merge,
-        }
-    }
 }
 
 /// The parts of a pull request that its waiting is shown with.

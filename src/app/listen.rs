@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::rc::Rc;
+use std::sync::Arc;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use super::RoleSet;
 use super::connections::{CLOSING_TIME, Connections, HEAD_TIME, WatchedStream, watch_request};
 use super::shutdown::REQUEST_GRACE;
 use crate::api::{self, ApiState, WebSocketServer};
+use crate::config::PublicUrl;
 use crate::dashboard::{self, Links};
 use crate::ingest::{self, Ingest};
 use crate::sync::webhook::ENDPOINT;
@@ -75,6 +77,7 @@ pub(super) fn serve(
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .context("the server has no listening address")?;
+    let base: Arc<str> = api.public_url.as_ref().map_or("", PublicUrl::path).into();
     let (api, sockets, links, ingest) = (
         web::Data::new(api),
         web::Data::new(sockets),
@@ -100,13 +103,14 @@ pub(super) fn serve(
                     .add(("X-Content-Type-Options", "nosniff"))
                     .add(("Cache-Control", "no-store")),
             )
-            .configure(|service| api::add_routes(&mut ServiceConfig::new(service), roles.api))
             .configure(|service| {
+                // Before the API: a browser's form of the login is the dashboard's.
                 if roles.api {
                     service.app_data(links.clone());
                     dashboard::add_routes(service);
                 }
             })
+            .configure(|service| api::add_routes(&mut ServiceConfig::new(service), roles.api))
     };
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let limit = connections.div_ceil(threads * listeners.len());
@@ -118,16 +122,18 @@ pub(super) fn serve(
         .shutdown_timeout(REQUEST_GRACE.as_secs());
     let stopping = server.graceful_shutdown_signal();
     let service = move || {
-        let stopping = stopping.clone();
+        let (stopping, base) = (stopping.clone(), base.clone());
         let app = app().into_factory().map_err(|error| error.error_response());
         let app = map_config(app, |()| AppConfig::default());
         let watched = fn_factory(move || {
-            let app = app.new_service(());
+            let (app, base) = (app.new_service(()), base.clone());
             async move {
                 let app = Rc::new(app.await?);
                 Ok::<_, ()>(fn_service(move |request| {
-                    let app = app.clone();
-                    watch_request(request, move |request| app.call(without_head(request)))
+                    let (app, base) = (app.clone(), base.clone());
+                    watch_request(request, move |request| {
+                        app.call(without_base(without_head(request), &base))
+                    })
                 }))
             }
         });
@@ -175,6 +181,25 @@ fn without_head(mut request: Request) -> Request {
     let head = request.head_mut();
     if head.method == Method::HEAD && !head.upgrade() {
         head.method = Method::GET;
+    }
+    request
+}
+
+/// Takes the path of the public address from a request whose proxy left it there. Handlers know
+/// their own paths alone.
+fn without_base(mut request: Request, base: &str) -> Request {
+    let uri = request.uri();
+    let below = uri.path().strip_prefix(base).filter(|_| !base.is_empty());
+    let Some(below) = below.filter(|path| path.is_empty() || path.starts_with('/')) else {
+        return request;
+    };
+    let query = uri
+        .query()
+        .map_or_else(String::new, |query| format!("?{query}"));
+    let slash = if below.is_empty() { "/" } else { "" };
+    // A part of an address is one, always.
+    if let Ok(uri) = format!("{slash}{below}{query}").parse() {
+        request.head_mut().uri = uri;
     }
     request
 }

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
-use crate::api::WebSocketServer;
-use crate::config::{Config, GITHUB_API_URL, WebhookSecrets};
+use crate::api::{OneTimeLogins, WebSocketServer};
+use crate::config::{Config, GITHUB_API_URL, PublicUrl, WebhookSecrets};
 use crate::dashboard::Links;
 use crate::ingest::{Ingest, IngestLimits};
 use crate::notify::{self, RetryPolicy};
@@ -36,6 +36,8 @@ pub struct RunningServer {
     /// The address it listens on.
     pub address: SocketAddr,
     pub store: Store,
+    /// Links that start a session of this process.
+    pub one_time_logins: Arc<OneTimeLogins>,
     /// The number of batches that the workers finished.
     pub progress: watch::Receiver<u64>,
     server: ServerHandle,
@@ -136,7 +138,8 @@ impl RunningServer {
         telemetry::prometheus();
         let parts = SharedParts::open(config, options).await?;
         let host = github_host(config, &parts.store).await?;
-        let links = Links::new("", host.as_ref().map_or("github.com", GithubHost::as_str));
+        let base = config.public_url.as_ref().map_or("", PublicUrl::path);
+        let links = Links::new(base, host.as_ref().map_or("github.com", GithubHost::as_str));
         let notifier = parts.notifier(options).await?;
         let secrets = watch::Sender::new(config.secrets_in_force());
         let ingest = parts.queue.clone().filter(|_| roles.ingest).map(|queue| {
@@ -176,6 +179,7 @@ impl RunningServer {
         Ok(Self {
             address,
             store: parts.store,
+            one_time_logins: parts.one_time_logins,
             progress,
             server: handle,
             serving,

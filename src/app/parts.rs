@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::shutdown::BackgroundTasks;
 use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
-use crate::api::{self, ApiState, RecentUses, auth};
+use crate::api::{self, ApiState, OneTimeLogins, RecentUses, auth};
 use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
@@ -39,6 +39,7 @@ pub(super) struct SharedParts {
     pub(super) github: Option<Client>,
     channels: Arc<Channels>,
     uses: Arc<RecentUses>,
+    pub(super) one_time_logins: Arc<OneTimeLogins>,
 }
 
 impl SharedParts {
@@ -61,6 +62,7 @@ impl SharedParts {
             github,
             channels,
             uses: Arc::default(),
+            one_time_logins: Arc::default(),
         })
     }
 
@@ -96,17 +98,21 @@ impl SharedParts {
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),
+            one_time_logins: self.one_time_logins.clone(),
+            public_url: config.public_url.clone(),
             uses: self.uses.clone(),
             queue: self.queue.clone(),
             takes_in: roles.ingest,
             polls: roles.poller,
             started: Utc::now(),
             counts: api::CachedCounts::default(),
+            shared: api::SharedReads::default(),
             github: self.github.clone(),
             sync: config.sync.clone(),
             refreshes: api::BackgroundRefresh::default(),
             secrets,
             channels: self.channels.clone(),
+            retention_days: config.retention_days,
             config: Arc::new(config.clone()),
             examining: tokio::sync::Mutex::default(),
         }

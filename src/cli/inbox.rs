@@ -1,6 +1,6 @@
 //! `tallyhook deliveries` and `tallyhook dead`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -11,22 +11,20 @@ use anyhow::{Context, bail};
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::event;
 use tallyhook_store::{
     DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState,
-    Moment, Store, StoredBody,
+    Moment, Store,
 };
 
 use super::delivery_list::{list, listed, print_table};
 use super::discard::DiscardArgs;
 use super::follow::follow;
 use super::reader::{ReadFromArgs, ReadQuery, Reader};
-use super::recorded::{ApiDelivery, RecordedRequest};
 use super::{CommandFailure, CommandResult, SettingSources, beside, output};
-use crate::api::{DeliveryDetail, DeliveryItem, Page, StoreReads};
+use crate::api::{DeliveryDetail, DeliveryItem, Page, StoreReads, exported_line};
 
 /// Deliveries of one query.
 const PAGE: u32 = 100;
@@ -268,6 +266,7 @@ impl DeadCommand {
                     store: store.clone(),
                     rules: Arc::new(rules),
                     show_people: false,
+                    me: None,
                 }));
                 let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));
                 let listed = listed(&reader, &query, limit, cursor).await?;
@@ -363,7 +362,7 @@ impl From<FilterArgs> for DeliveryFilter {
             state: filter.state.map(Into::into),
             event: filter.event,
             repo: filter.repo,
-            before: None,
+            ..Self::default()
         }
     }
 }
@@ -483,25 +482,4 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
          takes; `deliveries show` shows them, the first is {first}",
         left_out.len()
     )))
-}
-
-/// Returns the line of a delivery in an export.
-fn exported_line(delivery: &Delivery, body: &StoredBody) -> anyhow::Result<String> {
-    let payload = RawValue::from_string(String::from_utf8(body.decompress()?)?)?;
-    let headers = BTreeMap::from([
-        ("X-GitHub-Event", delivery.event.clone()),
-        ("X-GitHub-Delivery", delivery.guid.clone()),
-    ]);
-    let line = serde_json::to_string(&ApiDelivery {
-        guid: delivery.guid.clone(),
-        delivered_at: seconds(delivery.received_at),
-        event: delivery.event.clone(),
-        action: delivery.action.clone(),
-        request: RecordedRequest { headers, payload },
-    })?;
-    Ok(match line.contains('\n') {
-        // GitHub sends one line. A body with line breaks was written by hand; it loses them.
-        true => serde_json::from_str::<serde_json::Value>(&line)?.to_string(),
-        false => line,
-    })
 }

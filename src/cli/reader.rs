@@ -56,6 +56,7 @@ impl ReadFromArgs {
                 store,
                 rules: Arc::new(config.numbers),
                 show_people: config.show_people,
+                me: None,
             })));
         };
         let url = server_address(&url)?;

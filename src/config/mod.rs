@@ -49,7 +49,10 @@ pub use self::github::{
     GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
     WebhookSecrets,
 };
-pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN, TALLYHOOK_TOKEN};
+pub use self::http::{
+    InvalidPublicUrl, PublicUrl, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN, TALLYHOOK_PUBLIC_URL,
+    TALLYHOOK_TOKEN,
+};
 pub(crate) use self::nearest::nearest;
 #[cfg(feature = "crash-points")]
 pub use self::process::crash_plan;
@@ -79,6 +82,8 @@ pub struct Config {
     /// `None` is the queue inside the process.
     pub amqp_url: Option<String>,
     pub listen: SocketAddr,
+    /// The address for people, behind a proxy.
+    pub public_url: Option<PublicUrl>,
     pub admin_token: Option<String>,
     /// Sent by commands that read another server.
     pub token: Option<String>,
@@ -114,6 +119,7 @@ impl Config {
             database_url: database::url(sources),
             amqp_url: sources.value(AMQP_URL).map(str::to_owned),
             listen: http::listen(sources)?,
+            public_url: http::public_url(sources)?,
             admin_token: http::admin_token(sources),
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {

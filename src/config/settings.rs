@@ -10,7 +10,7 @@ use super::tasks::TASK_KEY_PATTERNS;
 use super::waiting::REQUIRED_APPROVALS;
 use super::{
     DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
-    GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN,
+    GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN, TALLYHOOK_PUBLIC_URL,
 };
 
 /// One setting, as the reference and `--help` show it.
@@ -149,6 +149,12 @@ pub const SETTINGS: &[Setting] = &[
         TALLYHOOK_LISTEN,
         Some("127.0.0.1:8080"),
         "address and port to listen on; port 0 takes any free one",
+    ),
+    setting(
+        TALLYHOOK_PUBLIC_URL,
+        None,
+        "the address by which people reach this server, such as https://tools.example.com/tallyhook; \
+         with a path, the proxy may keep it or leave it out",
     ),
     setting(
         TALLYHOOK_ADMIN_TOKEN,

@@ -11,7 +11,7 @@ pub(super) fn form(page: &PageRequest, path: &str, fields: &Markup) -> Markup {
         form .filters method="get" action=(address) {
             (fields)
             button { "Show" }
-            @if page.parameters().next().is_some() { a href=(address) { "Clear" } }
+            @if page.has_parameters() { a href=(address) { "Clear" } }
         }
     }
 }

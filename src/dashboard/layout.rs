@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::middleware::DefaultHeaders;
+use actix_web::{HttpRequest, web};
 use maud::{DOCTYPE, Markup, html};
+use tallyhook_core::text::one_line;
 use tokio::time::timeout;
 
-use super::page::PageRequest;
+use super::links::Links;
+use super::page::{PageRequest, cookie};
 use super::{assets, words};
 use crate::api::{AccessRole, ApiError};
 
@@ -17,6 +19,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// Characters of an unknown parameter that a page repeats.
+const MAX_NAME: usize = 40;
 /// The time after which a part of a page is left out.
 const MAX_READ: Duration = Duration::from_secs(5);
 
@@ -34,6 +38,8 @@ pub(super) enum Section {
     DeadLetters,
     Health,
     Settings,
+    /// For a screen on a wall: without a navigation.
+    Wall,
     /// A page that no entry of the navigation leads to.
     Other,
 }
@@ -95,11 +101,11 @@ pub(super) fn headers() -> DefaultHeaders {
 
 /// Returns the theme of a browser's cookie; any other value is none.
 pub(super) fn theme(request: &HttpRequest) -> Option<&'static str> {
-    let cookies = request.headers().get("cookie")?.to_str().ok()?;
-    let mut pairs = cookies
-        .split(';')
-        .filter_map(|pair| pair.trim().split_once('='));
-    match pairs.find(|(name, _)| *name == "theme")?.1 {
+    known_theme(&cookie(request, "theme")?)
+}
+
+fn known_theme(name: &str) -> Option<&'static str> {
+    match name {
         "dark" => Some("dark"),
         "light" => Some("light"),
         _ => None,
@@ -110,30 +116,90 @@ pub(super) fn theme(request: &HttpRequest) -> Option<&'static str> {
 pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &Markup) -> Markup {
     let links = &page.links;
     let entries = NAVIGATION.iter().filter(|(_, _, _, role)| page.may(*role));
+    let is_wall = section == Section::Wall;
     let header = html! {
-        nav aria-label="Pages" {
+        @if !is_wall { nav aria-label="Pages" {
             @for (entry, path, words, _) in entries {
                 a href=(links.path(path)) aria-current=[(*entry == section).then_some("page")] { (words) }
+                @if *entry == Section::DeadLetters && page.dead_letters > 0 {
+                    a .warn href=(links.path(path)) aria-label=(words::counted(page.dead_letters, "dead letter"))
+                        data-count { (words::grouped(page.dead_letters)) }
+                }
+            }
+        } }
+        p #live role="status" data-at=(page.now.to_utc().to_rfc3339()) { "as of " (words::time(page.now)) }
+        @if !is_wall { (account(page)) }
+    };
+    // A screen on a wall has no hand to choose with.
+    let of_address = match section {
+        Section::Wall => page.parameter("theme").and_then(known_theme),
+        _ => None,
+    };
+    let unknown = page.unknown_parameters();
+    let body = html! {
+        @if !unknown.is_empty() {
+            div .banner {
+                p {
+                    "This page has no parameter "
+                    @for name in &unknown { code { bdi { (one_line(name, MAX_NAME)) } } " " }
+                    "and shows what it would show without."
+                }
             }
         }
-        p #live role="status" { "as of " (words::time(page.now)) }
-        form method="post" action=(links.path("/logout")) {
-            (page.csrf())
-            span { (page.caller.login.as_deref().unwrap_or(page.caller.role.as_str())) }
-            button { "Sign out" }
-        }
+        (body)
     };
-    frame(page.theme(), &links.path(""), question, &header, body)
+    let document = Document {
+        theme: of_address.or_else(|| page.theme()),
+        base: links.path(""),
+        takes_keys: page.takes_keys(),
+        is_wall,
+    };
+    document.markup(question, &header, &body)
+}
+
+/// Returns the part of the header about the caller and its browser.
+fn account(page: &PageRequest) -> Markup {
+    let theme = page.theme().unwrap_or("auto");
+    let themes = [
+        ("auto", "as the system"),
+        ("light", "light"),
+        ("dark", "dark"),
+    ];
+    html! {
+        div .who {
+            form method="post" action=(page.links.path("/theme")) {
+                (page.csrf())
+                input type="hidden" name="next" value=(page.address());
+                select name="theme" aria-label="Theme" data-submit {
+                    @for (value, words) in themes {
+                        option value=(value) selected[value == theme] { (words) }
+                    }
+                }
+                button { "Set" }
+            }
+            form method="post" action=(page.links.path("/logout")) {
+                (page.csrf())
+                span { bdi { (page.caller.login.as_deref().unwrap_or(page.caller.role.as_str())) } }
+                button { "Sign out" }
+            }
+        }
+    }
 }
 
 /// Returns the page of a request that failed. Its caller may be anyone.
-pub(super) fn failure(status: StatusCode, sentence: &str) -> Markup {
+pub(super) fn failure(request: &HttpRequest, status: StatusCode, sentence: &str) -> Markup {
+    let document = Document::of(request);
     let reason = status.canonical_reason().unwrap_or("Failed");
+    let mut letters = sentence.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
     let body = html! {
-        p { (sentence) }
-        p { a href="/" { "Overview" } }
+        p { (first.unwrap_or_default()) (letters.as_str()) "." }
+        p .actions {
+            a href=(format!("{}/", document.base)) { "Overview" }
+            a href=(format!("{}/login", document.base)) { "Sign in" }
+        }
     };
-    frame(None, "", reason, &html! {}, &body)
+    document.markup(reason, &html! {}, &body)
 }
 
 /// Returns a part of a page, or its error in its place: the rest of the page still holds.
@@ -164,31 +230,49 @@ pub(super) async fn in_time<T>(
     read.unwrap_or_else(|_| Err(slow()))
 }
 
-/// Returns a document with a header, a heading and a body.
-pub(super) fn frame(
-    theme: Option<&str>,
-    base: &str,
-    question: &str,
-    header: &Markup,
-    body: &Markup,
-) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" data-theme=[theme] {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (question) " – Tallyhook" }
-                link rel="icon" href=(format!("{base}{}", assets::icon()));
-                link rel="stylesheet" href=(format!("{base}{}", assets::style()));
-                script src=(format!("{base}{}", assets::script())) defer {}
-            }
-            body data-base=(base) {
-                a .skip href="#main" { "To the content" }
-                header { a .brand href=(format!("{base}/")) { "Tallyhook" } (header) }
-                main #main tabindex="-1" {
-                    h1 { (question) }
-                    (body)
+/// The root of a page, without its content.
+pub(super) struct Document {
+    theme: Option<&'static str>,
+    /// The path of the public address.
+    pub(super) base: String,
+    takes_keys: bool,
+    is_wall: bool,
+}
+
+impl Document {
+    /// Returns the document for a browser that may not have signed in.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        let links = request.app_data::<web::Data<Links>>();
+        Self {
+            theme: theme(request),
+            base: links.map_or_else(String::new, |links| links.path("")),
+            takes_keys: false,
+            is_wall: false,
+        }
+    }
+
+    /// Returns it with a header, a heading and a body.
+    pub(super) fn markup(&self, question: &str, header: &Markup, body: &Markup) -> Markup {
+        let base = &self.base;
+        html! {
+            (DOCTYPE)
+            html lang="en" data-theme=[self.theme] {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { (question) " – Tallyhook" }
+                    link rel="icon" href=(format!("{base}{}", assets::icon()));
+                    link rel="stylesheet" href=(format!("{base}{}", assets::style()));
+                    script src=(format!("{base}{}", assets::script())) defer {}
+                }
+                body data-base=(base) data-keys=[self.takes_keys.then_some("on")]
+                    class=[self.is_wall.then_some("wall")] {
+                    a .skip href="#main" { "To the content" }
+                    header { a .brand href=(format!("{base}/")) { "Tallyhook" } (header) }
+                    main #main tabindex="-1" {
+                        h1 { (question) }
+                        (body)
+                    }
                 }
             }
         }

@@ -5,21 +5,31 @@
 
 mod assets;
 mod channels;
+mod chart;
 mod csv;
+mod dead_letters;
+mod deliveries;
+mod delivery;
 mod filters;
 mod health;
 mod layout;
+mod letter_decisions;
 mod links;
 mod login;
 mod overview;
 mod page;
+mod preferences;
+mod pull_request;
+mod pull_requests;
 mod repositories;
 mod repository;
 mod routes;
+mod rows;
 mod settings;
 mod sync_run;
 mod task;
 mod tasks;
+mod waits;
 mod words;
 
 pub use self::links::Links;

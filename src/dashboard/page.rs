@@ -1,11 +1,13 @@
 //! The request of a page, and its answer.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HOST, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, COOKIE, HeaderValue, LOCATION};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use chrono::Utc;
 use maud::{Markup, html};
@@ -13,6 +15,7 @@ use tallyhook_core::github::types::Timestamp;
 
 use super::layout::{self, Section};
 use super::links::Links;
+use super::routes::REGION;
 use crate::api::{AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads};
 
 pub(super) const HTML: (actix_web::http::header::HeaderName, &str) =
@@ -26,18 +29,25 @@ pub(super) struct PageRequest {
     pub(super) api: web::Data<ApiState>,
     pub(super) links: Links,
     pub(super) caller: Caller,
+    /// For the navigation; 0 for a caller who may not see them.
+    pub(super) dead_letters: u64,
     /// The time that the whole page is shown for.
     pub(super) now: Timestamp,
     csrf_token: Option<String>,
     fields: Vec<(String, String)>,
     query: Vec<(String, String)>,
+    /// The parameters that the page knows: those that it asked for.
+    known: RefCell<BTreeSet<String>>,
     request: HttpRequest,
 }
 
 impl PageRequest {
-    /// Returns the reads of the API.
+    /// Returns the reads of the API, for the caller.
     pub(super) fn reads(&self) -> StoreReads {
-        self.api.reads()
+        StoreReads {
+            me: self.caller.login.clone(),
+            ..self.api.reads()
+        }
     }
 
     /// Returns a part of the path, such as the number of `/prs/{number}`.
@@ -48,22 +58,41 @@ impl PageRequest {
     /// Returns a parameter of the address; one that is empty counts as left out, as a form sends
     /// every field that it has.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.known.borrow_mut().insert(name.to_owned());
         value(&self.query, name)
     }
 
     /// Returns all parameters of the address that are not empty, in their order.
     pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.query
-            .iter()
+        let names = self.query.iter().map(|(name, _)| name.clone());
+        self.known.borrow_mut().extend(names);
+        self.given()
+    }
+
+    fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.query.iter();
+        pairs
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .filter(|(_, value)| !value.is_empty())
     }
 
+    /// Returns true if the address has a parameter.
+    pub(super) fn has_parameters(&self) -> bool {
+        self.given().next().is_some()
+    }
+
+    /// Returns the parameters of the address that the page did not ask for.
+    pub(super) fn unknown_parameters(&self) -> Vec<&str> {
+        let known = self.known.borrow();
+        let names = self.given().map(|(name, _)| name);
+        names.filter(|name| !known.contains(*name)).collect()
+    }
+
     /// Returns the values of a parameter that may be given several times, or with commas.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        let of_name = move |(known, _): &(&str, &str)| *known == name;
-        self.parameters()
-            .filter(of_name)
+        self.known.borrow_mut().insert(name.to_owned());
+        self.given()
+            .filter(move |(known, _)| *known == name)
             .flat_map(|(_, values)| values.split(','))
             .filter(|value| !value.is_empty())
     }
@@ -86,10 +115,32 @@ impl PageRequest {
         self.caller.may(role)
     }
 
-    /// Returns the address of this page, as it was asked for.
+    /// Returns the address of this page below the base, as it was asked for.
     pub(super) fn address(&self) -> &str {
         let address = self.request.uri().path_and_query();
         address.map_or("/", |address| address.as_str())
+    }
+
+    /// Returns true if our script asks for a region of the page, since something changed.
+    pub(super) fn is_region(&self) -> bool {
+        self.request.headers().contains_key(REGION)
+    }
+
+    /// Returns the address of a path of this server as others reach it.
+    pub(super) fn public_address(&self, path: &str) -> String {
+        let path = self.links.path(path);
+        match &self.api.public_url {
+            Some(url) => format!("{}{path}", url.origin()),
+            None => {
+                let connection = self.request.connection_info();
+                format!("{}://{}{path}", connection.scheme(), connection.host())
+            }
+        }
+    }
+
+    /// Returns true if the browser takes single keys for commands.
+    pub(super) fn takes_keys(&self) -> bool {
+        cookie(&self.request, "keys").as_deref() != Some("off")
     }
 
     /// Returns the whole page: `question` is its title and heading.
@@ -116,11 +167,6 @@ impl PageRequest {
         HttpResponse::SeeOther()
             .insert_header((LOCATION, address))
             .finish()
-    }
-
-    /// Returns the host that the browser asked, with its port.
-    pub(super) fn host(&self) -> Option<&str> {
-        self.request.headers().get(HOST)?.to_str().ok()
     }
 
     /// Returns the theme that the browser chose here, for the page's root.
@@ -150,16 +196,19 @@ impl PageRequest {
             caller,
             csrf_token,
             fields,
+            dead_letters,
         } = request.extensions_mut().remove()?;
         let query = form_urlencoded::parse(request.query_string().as_bytes());
         Some(Self {
             api: request.app_data::<web::Data<ApiState>>()?.clone(),
             links: request.app_data::<web::Data<Links>>()?.get_ref().clone(),
             caller,
+            dead_letters,
             now: Timestamp::from(Utc::now()),
             csrf_token,
             fields,
             query: query.into_owned().collect(),
+            known: RefCell::default(),
             request: request.clone(),
         })
     }
@@ -167,7 +216,7 @@ impl PageRequest {
 
 /// The error of a whole page. A part of a page that fails shows its error in its place.
 #[derive(Debug)]
-pub(super) struct PageError(ApiError);
+pub(super) struct PageError(pub(super) ApiError);
 
 impl From<ApiError> for PageError {
     fn from(error: ApiError) -> Self {
@@ -186,13 +235,28 @@ impl ResponseError for PageError {
         self.0.status_code()
     }
 
+    /// Returns the response of the API. [`super::routes`] makes it a page for browsers.
     fn error_response(&self) -> HttpResponse {
-        // Logs the cause, and has the headers that belong to the status.
-        let mut response = self.0.error_response();
-        let (name, value) = HTML;
-        let value = actix_web::http::header::HeaderValue::from_static(value);
-        response.headers_mut().insert(name, value);
-        let page = layout::failure(self.status_code(), &self.0.to_string());
-        response.set_body(page.into_string()).map_into_boxed_body()
+        self.0.error_response()
     }
+}
+
+/// Returns a response, which has the status of an error and the headers that belong to it, with a
+/// page as its body.
+pub(super) fn with_page(response: HttpResponse, page: Markup) -> HttpResponse {
+    let (name, value) = HTML;
+    let mut response = response.set_body(page.into_string()).map_into_boxed_body();
+    let value = HeaderValue::from_static(value);
+    response.headers_mut().insert(name, value);
+    response
+}
+
+/// Returns the value of a cookie that is no secret.
+pub(super) fn cookie(request: &HttpRequest, name: &str) -> Option<String> {
+    let cookies = request.headers().get(COOKIE)?.to_str().ok()?;
+    let mut pairs = cookies
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(known, _)| *known == name)?;
+    Some(value.to_owned())
 }

@@ -1,8 +1,10 @@
 //! The paths of pages and forms, and the role that each needs.
 
+use std::sync::LazyLock;
+
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::LOCATION;
+use actix_web::dev::{ResourceDef, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{Accept, LOCATION};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{
@@ -10,15 +12,16 @@ use actix_web::{
     Route, guard, web,
 };
 
-use super::page::PageError;
+use super::links::Links;
+use super::page::{PageError, with_page};
 use super::{
-    assets, channels, health, layout, login, overview, repositories, repository, settings,
-    sync_run, task, tasks,
+    assets, channels, dead_letters, deliveries, health, layout, login, overview, preferences,
+    pull_request, pull_requests, repositories, repository, settings, sync_run, task, tasks,
 };
-use crate::api::{AccessRole, ApiError, admit_page};
+use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
-const REGION: &str = "x-tallyhook-region";
+pub(super) const REGION: &str = "x-tallyhook-region";
 
 /// A page, or a form of one.
 pub(super) struct PageRoute {
@@ -67,6 +70,16 @@ impl PageRoute {
         Self::new(Method::GET, path, None, handler)
     }
 
+    /// Returns the receiver of a browser's form, for everyone.
+    pub(super) fn open_form<F, A>(path: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self::new(Method::POST, path, None, handler)
+    }
+
     fn new<F, A>(method: Method, path: &'static str, role: Option<AccessRole>, handler: F) -> Self
     where
         F: Handler<A>,
@@ -84,8 +97,13 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        dead_letters::routes(),
+        deliveries::routes(),
         login::routes(),
         overview::routes(),
+        preferences::routes(),
+        pull_request::routes(),
+        pull_requests::routes(),
         repositories::routes(),
         repository::routes(),
         sync_run::routes(),
@@ -105,20 +123,53 @@ pub fn page_calls() -> Vec<PageCall> {
     all().into_iter().map(|route| route.call).collect()
 }
 
-/// Adds the pages to a server that has the state of the API among its data.
+/// Adds the pages to a server that has the state of the API among its data, before the API, which
+/// takes the login of a program at the same path.
 pub fn add_routes(config: &mut web::ServiceConfig) {
     for PageRoute { call, route } in all() {
         let PageCall { method, path, role } = call;
+        let is_for_browsers = role.is_none() && method == Method::POST;
         let resource = web::resource(path)
             .guard(guard::Method(method))
+            .guard(guard::fn_guard(move |context| {
+                !is_for_browsers || accepts_html(context)
+            }))
             .wrap(from_fn(move |request, next| admit(role, request, next)))
             .wrap(layout::headers())
             .route(route);
         config.service(resource);
     }
+    config.default_service(web::to(missing).wrap(layout::headers()));
 }
 
-/// Middleware that refuses a caller who is unknown or lacks the role of the page.
+fn accepts_html(context: &guard::GuardContext<'_>) -> bool {
+    let accept = context.header::<Accept>();
+    accept.is_some_and(|accept| names_first(&accept, "text/html"))
+}
+
+/// The paths of pages with their methods.
+static METHODS: LazyLock<Vec<(ResourceDef, Method)>> = LazyLock::new(|| {
+    let calls = page_calls().into_iter();
+    calls
+        .map(|call| (ResourceDef::new(call.path), call.method))
+        .collect()
+});
+
+/// Answers a request that neither a page nor a call of the API takes.
+async fn missing(request: HttpRequest) -> HttpResponse {
+    let path = request.match_info().as_str();
+    let of_path = METHODS.iter().filter(|(pattern, _)| pattern.is_match(path));
+    let methods: Vec<_> = of_path
+        .map(|(_, method)| if method == Method::GET { "GET" } else { "POST" })
+        .collect();
+    match unrouted(&request, &methods, true) {
+        Ok(answer) => answer,
+        Err(error) => shown(&request, &error),
+    }
+}
+
+/// Middleware that refuses a caller who is unknown or lacks the role of the page, and shows the
+/// errors of pages.
 async fn admit(
     role: Option<AccessRole>,
     mut request: ServiceRequest,
@@ -130,28 +181,49 @@ async fn admit(
                 request.extensions_mut().insert(admitted);
             }
             Err(refused) => {
-                let response = refusal(request.request(), refused);
+                let response = refusal(request.request(), &refused);
                 return Ok(request.into_response(response));
             }
         }
     }
-    Ok(next.call(request).await?.map_into_boxed_body())
+    let answer = next.call(request).await?.map_into_boxed_body();
+    let (request, response) = answer.into_parts();
+    let error = response
+        .error()
+        .and_then(|error| error.as_error::<PageError>());
+    let page = error
+        .map(|PageError(error)| layout::failure(&request, error.status_code(), &error.to_string()));
+    let response = match page {
+        Some(page) => with_page(response, page),
+        None => response,
+    };
+    Ok(ServiceResponse::new(request, response))
+}
+
+/// Returns an error as a page for a browser, and as JSON for a program.
+fn shown(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    let response = error.error_response();
+    if !prefers_html(request) {
+        return response;
+    }
+    let page = layout::failure(request, error.status_code(), &error.to_string());
+    with_page(response, page)
 }
 
 /// Returns the response to a request that is not let in: the login for a person, the status for
 /// our module.
-fn refusal(request: &HttpRequest, refused: ApiError) -> HttpResponse {
+fn refusal(request: &HttpRequest, refused: &ApiError) -> HttpResponse {
     let is_unknown = refused.status_code() == StatusCode::UNAUTHORIZED;
     if !is_unknown || request.headers().contains_key(REGION) {
-        return PageError::from(refused).error_response();
+        let page = layout::failure(request, refused.status_code(), &refused.to_string());
+        return with_page(refused.error_response(), page);
     }
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    if request.method().is_safe() {
-        let next = request.uri().path_and_query();
-        query.append_pair("next", next.map_or("/", |next| next.as_str()));
-    }
-    let location = format!("/login?{}", query.finish());
+    let next = request.uri().path_and_query();
+    let next = next.filter(|_| request.method().is_safe());
+    let next = next.map_or("", |next| next.as_str());
+    let links = request.app_data::<web::Data<Links>>();
+    let login = links.map(|links| links.to("/login", [("next", next)]));
     HttpResponse::SeeOther()
-        .insert_header((LOCATION, location))
+        .insert_header((LOCATION, login.unwrap_or_else(|| "/login".to_owned())))
         .finish()
 }

@@ -2,7 +2,11 @@
 
 use chrono::DateTime;
 use maud::{Markup, html};
+use tallyhook_core::domain::timings::Stage;
+use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::github::types::Timestamp;
+
+use crate::api::WaitingReason;
 
 /// The place of a value that is not known.
 pub(super) const UNKNOWN: &str = "–";
@@ -33,6 +37,12 @@ pub(super) fn hours(hours: Option<f64>) -> String {
     hours.map_or_else(|| UNKNOWN.to_owned(), |hours| format!("{hours:.2}"))
 }
 
+/// Returns seconds as hours with two decimals, rounded to the nearest.
+pub(super) fn hours_of(seconds: i64) -> String {
+    let hundredths = (seconds.max(0) * 100 + 1_800) / 3_600;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
 /// Returns a count with its noun, such as `1 pull request` and `2 pull requests`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
@@ -52,6 +62,32 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// Returns a size such as `8.2 kB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    let units = [(1_000_000_u64, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            let tenths = bytes.saturating_mul(10) / unit;
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Returns a short time such as `0.25 s`, and a long one as [`span`] does.
+pub(super) fn milliseconds(milliseconds: i64) -> String {
+    let milliseconds = milliseconds.max(0);
+    if milliseconds < 60_000 {
+        format!(
+            "{}.{:02} s",
+            milliseconds / 1_000,
+            milliseconds % 1_000 / 10
+        )
+    } else {
+        span(milliseconds / 1_000)
+    }
+}
+
 /// Returns a time as an element that programs read, to the minute, in UTC.
 pub(super) fn time(time: Timestamp) -> Markup {
     let utc = time.to_utc();
@@ -59,6 +95,60 @@ pub(super) fn time(time: Timestamp) -> Markup {
         time datetime=(utc.format("%Y-%m-%dT%H:%M:%SZ")) title=(utc.format("%Y-%m-%d %H:%M:%S UTC")) {
             (utc.format("%Y-%m-%d %H:%M"))
         }
+    }
+}
+
+/// Returns the day of a time in UTC, such as `2026-03-16`.
+pub(super) fn day(time: Timestamp) -> String {
+    time.to_utc().format("%Y-%m-%d").to_string()
+}
+
+/// Returns a time to the minute in UTC, as plain text.
+pub(super) fn minute(time: Timestamp) -> String {
+    time.to_utc().format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Returns the words for the thing that an open pull request waits for.
+pub(super) const fn waits_for(reason: WaitingReason) -> &'static str {
+    match reason {
+        WaitingReason::Draft => "its author to end the draft",
+        WaitingReason::Queued => "the merge queue",
+        WaitingReason::LeftQueue => "its author, since the merge queue gave it back",
+        WaitingReason::Conflict => "its author to resolve a conflict",
+        WaitingReason::ChangesRequested => "its author to make the requested changes",
+        WaitingReason::CheckFailed => "its author, since a required check failed",
+        WaitingReason::FirstReview => "a first review",
+        WaitingReason::AnotherLook => "another look",
+        WaitingReason::Comments => "its author to answer",
+        WaitingReason::NobodyAsked => "someone to be asked for a review",
+        WaitingReason::BasePr => "the pull request below it,",
+        WaitingReason::Checks => "checks",
+        WaitingReason::Merge => "its merge",
+    }
+}
+
+/// Returns the words for the party whose turn it is.
+pub(super) const fn turn(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Author => "author",
+        Turn::Reviewers => "reviewers",
+        Turn::Nobody => "no one asked",
+        Turn::Ci => "checks",
+        Turn::MergeQueue => "merge queue",
+        Turn::Maintainers => "maintainers",
+        Turn::Closed => "closed",
+    }
+}
+
+/// Returns the words of a stage.
+pub(super) const fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Coding => "coding",
+        Stage::Pickup => "pickup",
+        Stage::Review => "review",
+        Stage::MergeWait => "merge wait",
+        Stage::Redraft => "redraft",
+        Stage::Closed => "closed",
     }
 }
 
@@ -112,6 +202,26 @@ mod tests {
             (-5, "0 s"),
         ] {
             assert_eq!(span(seconds), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_short_times_have_their_unit() {
+        for (size, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (8_250, "8.2 kB"),
+            (3_100_000, "3.1 MB"),
+        ] {
+            assert_eq!(bytes(size), expected);
+        }
+        for (time, expected) in [
+            (-3, "0.00 s"),
+            (257, "0.25 s"),
+            (59_990, "59.99 s"),
+            (61_000, "1 min"),
+        ] {
+            assert_eq!(milliseconds(time), expected);
         }
     }
 

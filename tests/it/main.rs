@@ -17,6 +17,7 @@ mod hostile;
 mod hot;
 mod http;
 mod impossible_facts;
+mod inbox;
 mod ingest;
 mod leader;
 mod lossy_world;

@@ -209,6 +209,15 @@ async fn lists_are_filtered_and_sorted_by_waiting() {
         ("draft=true", &[5]),
         ("counted=true", &[6]),
         ("flag=reopened", &[]),
+        ("reason=first_review", &[1, 7]),
+        ("reason=merge", &[3]),
+        ("reason=base_pr", &[4]),
+        ("reason=draft&authors=human", &[5]),
+        ("reason=merge&waiting_for=maintainers", &[]),
+        ("missing=coding&merged_from=9d", &[6]),
+        ("missing=pickup", &[]),
+        ("excluded=stub", &[]),
+        ("closed_from=9d", &[]),
         ("state=open&sort=created", &[2, 5, 7, 1, 4, 3]),
     ] {
         assert_eq!(numbers(&server, query).await, expected, "{query}");
@@ -248,6 +257,9 @@ async fn unknown_values_and_unbounded_orders_are_refused_with_the_next_step() {
         ("sort=picup", "did you mean `pickup`?"),
         ("flag=reopend", "did you mean `reopened`?"),
         ("stage=cyclo", "did you mean `cycle`?"),
+        ("reason=drafts", "did you mean `draft`?"),
+        ("excluded=stubs", "did you mean `stub`?"),
+        ("clock=business", "no calendar is configured"),
         ("sort=pickup", "add merged_from, with at most 400 days"),
         (
             "sort=pickup&merged_from=500d",

@@ -8,11 +8,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
+use tallyhook_core::domain::waiting::WaitingReason;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId, ListPlace,
-    NotificationAttempt, NotificationFilter, NotificationState, OpenMode, PendingWork,
-    PullRequestFilter, StateFilter, Store, TaskFilter, TaskRef,
+    AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId, ListOrder,
+    ListPlace, NotificationAttempt, NotificationFilter, NotificationState, OpenMode, PendingWork,
+    PullRequestFilter, SortKey, StateFilter, Store, TaskFilter, TaskRef,
 };
 
 use testkit::database::{Backend, Database, database};
@@ -123,6 +124,7 @@ async fn million() -> Database {
 async fn every_call_reads_rows_in_proportion_to_its_result() {
     let database = million().await;
     lists_of_pull_requests(&database).await;
+    lists_behind_numbers(&database).await;
     single_rows(&database).await;
     aggregates(&database).await;
     lists_of_deliveries(&database).await;
@@ -170,6 +172,53 @@ async fn lists_of_pull_requests(database: &Database) {
     };
     touches(database, "an empty range", 10, async |store| {
         store.pull_requests(&filter, PAGE).await.unwrap()
+    })
+    .await;
+}
+
+/// The lists and counts behind the numbers of totals and aggregates.
+async fn lists_behind_numbers(database: &Database) {
+    let number = async |condition: &str| {
+        let sql = format!("SELECT count(*) FROM pull_requests WHERE {condition}");
+        database.number(&sql).await
+    };
+    let open = number("state = 'open'").await;
+    for reason in [
+        WaitingReason::FirstReview,
+        WaitingReason::Merge,
+        WaitingReason::BasePr,
+    ] {
+        let filter = PullRequestFilter {
+            reason: Some(reason),
+            order: ListOrder {
+                key: SortKey::Waiting,
+                ascending: false,
+            },
+            ..PullRequestFilter::default()
+        };
+        // Each open one, and for an approved one the look for its base.
+        touches(database, &format!("{reason:?}"), 3 * open, async |store| {
+            store.count_pull_requests(&filter).await.unwrap();
+            store.pull_requests(&filter, PAGE).await.unwrap()
+        })
+        .await;
+    }
+    let at = |text| Timestamp::parse(text);
+    let closed = PullRequestFilter {
+        closed_from: at("2025-01-01T00:00:00Z"),
+        closed_to: at("2025-01-08T00:00:00Z"),
+        order: ListOrder {
+            key: SortKey::Closed,
+            ascending: false,
+        },
+        ..PullRequestFilter::default()
+    };
+    let in_range = "closed_at >= '2025-01-01Z' AND closed_at < '2025-01-08Z'";
+    let most = number(&format!("state = 'closed' AND {in_range}")).await;
+    touches(database, "closed ones", 3 * most, async |store| {
+        let (n, _) = store.count_pull_requests(&closed).await.unwrap();
+        assert_eq!(i64::try_from(n).unwrap(), most);
+        store.pull_requests(&closed, PAGE).await.unwrap()
     })
     .await;
 }
@@ -343,6 +392,7 @@ async fn lists_of_deliveries(database: &Database) {
             event: event.map(str::to_owned),
             repo: repo.map(str::to_owned),
             before,
+            ..DeliveryFilter::default()
         };
         // The combination of an event and a repository may be rare while each alone is common.
         let both = if event.is_some() && repo.is_some() {

@@ -39,9 +39,10 @@ pub use tallyhook_core::domain::recording::{
 
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::deliveries::{
-    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
-    Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
-    NewDelivery, NewState, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
+    AcceptOutcome, ClaimedDeliveries, DELIVERIES_LOOKED_AT, DISCARDED, DeadLetterGroup,
+    DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryCounts, DeliveryFailure,
+    DeliveryFilter, DeliveryState, ExhaustedDelivery, NO_REPOSITORY, NewDelivery, NewState,
+    PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
 };
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};

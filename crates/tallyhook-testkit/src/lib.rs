@@ -19,6 +19,8 @@ pub mod git;
 #[cfg(feature = "server")]
 pub mod github;
 #[cfg(feature = "server")]
+pub mod html;
+#[cfg(feature = "server")]
 mod place;
 #[cfg(feature = "server")]
 pub mod process;

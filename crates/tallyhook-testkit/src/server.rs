@@ -38,6 +38,7 @@ pub fn config(place: &Place) -> Config {
         default_repository: Some("acme-corp/api-server".to_owned()),
         database_url: place.database_url.clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
+        public_url: None,
         admin_token: Some(TOKEN.to_owned()),
         token: None,
         numbers: NumberRules::default(),
@@ -141,11 +142,21 @@ impl TestServer {
 
     /// Creates a token without an end, and returns it.
     pub async fn create_token(&self, name: &str, role: AccessRole) -> String {
+        self.create_token_of(name, role, None).await
+    }
+
+    /// Creates a token of a person, without an end, and returns it.
+    pub async fn create_token_of(
+        &self,
+        name: &str,
+        role: AccessRole,
+        login: Option<&str>,
+    ) -> String {
         let store = &self.running.store;
         let order = TokenOrder {
             name,
             role,
-            login: None,
+            login,
             expires_at: None,
         };
         let created = tallyhook::api::create_token(store, DEFAULT_TEAM, order).await;

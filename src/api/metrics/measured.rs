@@ -315,10 +315,7 @@ fn list_of(range: &RangeQuery, measure: DurationName, now: Timestamp) -> String 
     format!("/api/prs?{}", query.finish())
 }
 
-/// Returns whether lists can be sorted by a duration.
+/// Returns whether lists can be sorted by a duration: `closed` sorts by the time of the closing.
 const fn has_order(measure: DurationName) -> bool {
-    matches!(
-        measure,
-        DurationName::Cycle | DurationName::Pickup | DurationName::Review | DurationName::MergeWait
-    )
+    !matches!(measure, DurationName::Closed)
 }

@@ -16,7 +16,7 @@ use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{AggregateFilter, Store};
 use utoipa::{IntoParams, ToSchema};
 
-pub use self::comparison::ComparedTime;
+pub use self::comparison::{ComparedTime, TimeRange, TimeRanges};
 pub(super) use self::comparison::{compare, compared};
 pub(super) use self::measured::{distribution, explain, points};
 use super::ApiState;

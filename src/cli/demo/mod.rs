@@ -142,10 +142,12 @@ async fn show(
         "\nNotifications from {}/ws:",
         url.replace("http:", "ws:")
     ))?;
+    let link = running.one_time_logins.create(token);
     let ending = match once {
         true => numbers,
         false => format!(
-            "{numbers}\n\nThe API answers until Ctrl-C, for example:\n  \
+            "{numbers}\n\nThe dashboard, until Ctrl-C; this link signs you in, once within ten minutes:\
+             \n{url}{link}\n\nThe API, for example:\n  \
              curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
              curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
         ),

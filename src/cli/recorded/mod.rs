@@ -1,4 +1,4 @@
-//! Recorded deliveries: the input of `replay` and the output of `deliveries export`.
+//! Recorded deliveries: the input of `replay`.
 
 mod events;
 mod files;
@@ -8,8 +8,6 @@ mod values;
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 pub(super) use self::files::read_all;
@@ -22,23 +20,6 @@ pub(crate) struct RecordedDelivery {
     /// The time of delivery, if recorded; RFC 3339, so that texts sort as times do.
     pub(crate) delivered_at: Option<String>,
     pub(crate) payload: Vec<u8>,
-}
-
-/// The used fields of one delivery of GitHub's deliveries API, as an export writes them.
-#[derive(Debug, Serialize)]
-pub(super) struct ApiDelivery {
-    pub(super) guid: String,
-    pub(super) delivered_at: String,
-    pub(super) event: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) action: Option<String>,
-    pub(super) request: RecordedRequest,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct RecordedRequest {
-    pub(super) headers: BTreeMap<&'static str, String>,
-    pub(super) payload: Box<RawValue>,
 }
 
 /// The content of recordings.

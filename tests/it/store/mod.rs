@@ -1,6 +1,7 @@
 //! The guarantees of every store: one suite that runs on each kind of database.
 
 mod condition;
+mod delivery_list;
 mod facts;
 mod inbox;
 mod load;

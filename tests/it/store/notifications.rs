@@ -17,6 +17,7 @@ on_every_database! {
     attempt_result_decides_the_next_state,
     newer_notification_of_a_subject_supersedes_the_older,
     notification_older_than_the_limit_expires,
+    notification_that_was_given_up_is_sent_again_and_is_not_too_old,
     pending_notification_keeps_its_event,
     pending_notification_does_not_delay_the_purge_of_others,
     lists_continue_after_the_cursor,
@@ -424,6 +425,35 @@ async fn notification_older_than_the_limit_expires(database: Database) {
         (NotificationState::Dead, Some("it was too old to be sent"))
     );
     assert_eq!(found[3].0, NotificationState::Sent);
+}
+
+async fn notification_that_was_given_up_is_sent_again_and_is_not_too_old(database: Database) {
+    let store = open(&database).await;
+    store.open_channel(OPS).await.unwrap();
+    let events = events(&store, 2).await;
+    advance_over(&store, OPS, &events, |at| at).await;
+    attempted(&store, events[0], AttemptResult::Dead, None).await;
+    assert_eq!(due(&store, 100).await, events[1..]);
+    let retry = async |channel: &'static str, event| {
+        let retried = store.retry_notification(channel, event, later(50));
+        retried.await.unwrap()
+    };
+    assert!(!retry("other", events[0]).await && !retry(OPS, events[1]).await);
+    assert!(retry(OPS, events[0]).await);
+    // Asked for twice it is sent once.
+    assert!(!retry(OPS, events[0]).await);
+    assert_eq!(due(&store, 100).await, events);
+    let again = all(&store).await.pop().unwrap();
+    assert_eq!((again.event.id, again.attempts), (events[0], 0));
+    assert_eq!(
+        (again.state, again.finished_at),
+        (NotificationState::Pending, None)
+    );
+    // Its age is counted from the retry.
+    let expire = async |before| store.expire_notifications(before, later(60), 9).await;
+    assert_eq!(expire(later(50)).await.unwrap(), 1);
+    assert_eq!(due(&store, 100).await, events[..1]);
+    assert_eq!(expire(later(51)).await.unwrap(), 1);
 }
 
 async fn pending_notification_keeps_its_event(database: Database) {

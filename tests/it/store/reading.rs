@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tallyhook_core::domain::business_time::{BusinessNumbers, CalendarStamp, DurationClock};
 use tallyhook_core::domain::metrics::{
-    Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
+    Aggregation, AuthorFilter, CalendarBucket, DurationName, MergedPullRequest, Summary,
 };
 use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::origin::PullRequestOrigin;
@@ -33,7 +33,7 @@ on_every_database! {
     pages_are_complete_and_in_order_under_every_filter,
     pull_requests_are_filtered_by_state_author_and_range,
     all_keys_are_listed_in_pages,
-    lists_count_those_that_aggregates_count,
+    lists_have_as_many_rows_as_aggregates_count,
     titles_are_found_regardless_of_ascii_case,
 }
 
@@ -450,7 +450,7 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
     }
 }
 
-async fn lists_count_those_that_aggregates_count(database: Database) {
+async fn lists_have_as_many_rows_as_aggregates_count(database: Database) {
     let store = open(&database).await;
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
@@ -459,26 +459,101 @@ async fn lists_count_those_that_aggregates_count(database: Database) {
     database
         .execute("UPDATE pull_requests SET coding_s = -1 WHERE number = 7")
         .await;
-    for repo in [None, Some(RepoId(1))] {
-        let counted = PullRequestFilter {
-            repo,
-            details: DetailFilter {
-                counted: true,
-                ..DetailFilter::default()
-            },
-            ..PullRequestFilter::default()
-        };
-        let listed = store.pull_requests(&counted, 400).await.unwrap();
-        // A flag alone can be about a commit that is dated after the merge.
-        let skewed = |row: &PullRequestRow| row.flags == [Flag::ClockSkew.as_str()];
-        assert!(repo.is_some() || listed.iter().any(skewed), "seed {seed}");
+    let listed = |details: DetailFilter, repo| PullRequestFilter {
+        repo,
+        details,
+        ..PullRequestFilter::default()
+    };
+    let counted = DetailFilter {
+        counted: true,
+        ..DetailFilter::default()
+    };
+    let rows = store.pull_requests(&listed(counted, None), 400).await;
+    // A flag alone can be about a commit that is dated after the merge.
+    let skewed = |row: &PullRequestRow| row.flags == [Flag::ClockSkew.as_str()];
+    assert!(rows.unwrap().iter().any(skewed), "seed {seed}");
+    let authors = [
+        AuthorFilter::Human,
+        AuthorFilter::Automation,
+        AuthorFilter::All,
+    ];
+    let clocks = [DurationClock::Calendar, DurationClock::Business];
+    let repos = [None, Some(RepoId(1))];
+    let cases = authors.iter().flat_map(|authors| {
+        let clocks = clocks.iter().map(move |clock| (*authors, *clock));
+        clocks.flat_map(|(authors, clock)| repos.map(|repo| (authors, clock, repo)))
+    });
+    for (authors, clock, repo) in cases {
         let filter = AggregateFilter {
             repo,
+            authors,
+            clock,
             ..AggregateFilter::default()
         };
-        let aggregates = store.aggregates(&filter).await.unwrap();
-        assert_eq!(listed.len(), aggregates.all.counted, "seed {seed}");
+        let summary = store.aggregates(&filter).await.unwrap().all;
+        for (details, expected) in numbers_of(&summary, authors, clock) {
+            let filter = listed(details, repo);
+            let (n, exact) = store.count_pull_requests(&filter).await.unwrap();
+            let rows = store.pull_requests(&filter, 400).await.unwrap();
+            assert_eq!(
+                (n, exact, rows.len() as u64),
+                (expected, true, expected),
+                "seed {seed}: {filter:?}"
+            );
+        }
     }
+}
+
+/// Returns each number of a summary with the details of the list that has as many rows.
+fn numbers_of(
+    summary: &Summary,
+    authors: AuthorFilter,
+    clock: DurationClock,
+) -> Vec<(DetailFilter, u64)> {
+    let all = DetailFilter {
+        clock,
+        authors: Some(authors),
+        ..DetailFilter::default()
+    };
+    let counted = DetailFilter {
+        counted: true,
+        ..all.clone()
+    };
+    let mut numbers = vec![(counted.clone(), summary.counted as u64)];
+    let stages = &summary.stages;
+    for (name, duration) in [
+        (DurationName::Cycle, &summary.cycle_time),
+        (DurationName::ReviewTime, &summary.review_time),
+        (DurationName::Coding, &stages.coding),
+        (DurationName::Pickup, &stages.pickup),
+        (DurationName::Closed, &stages.closed),
+    ] {
+        let has = DetailFilter {
+            duration: Some((name, None, None)),
+            ..counted.clone()
+        };
+        let lacks = DetailFilter {
+            missing: Some(name),
+            ..counted.clone()
+        };
+        numbers.push((has, duration.n as u64));
+        numbers.push((lacks, duration.missing as u64));
+    }
+    for (reason, n) in &summary.excluded {
+        let excluded = DetailFilter {
+            excluded: Some(reason.parse().unwrap()),
+            ..all.clone()
+        };
+        numbers.push((excluded, *n));
+    }
+    for (flag, n) in &summary.flags {
+        let flagged = DetailFilter {
+            flag: Some(flag.parse().unwrap()),
+            ..counted.clone()
+        };
+        numbers.push((flagged, *n));
+    }
+    numbers
 }
 
 async fn titles_are_found_regardless_of_ascii_case(database: Database) {

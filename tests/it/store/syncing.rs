@@ -450,7 +450,11 @@ async fn pull_request_is_watched_once_in_any_case_of_its_name(database: Database
         (&*watched[0].repo_name, watched[0].number, watched[0].since),
         ("Other/Repo", PrNumber(5), now())
     );
+    let of = async |name| store.watch_of(name, PrNumber(5)).await.unwrap();
+    assert_eq!(of("OTHER/repo").await.unwrap().since, now());
+    assert!(of("other/repo2").await.is_none());
     assert!(store.unwatch("OTHER/REPO", PrNumber(5)).await.unwrap());
+    assert!(of("OTHER/repo").await.is_none());
     assert!(!store.unwatch("OTHER/REPO", PrNumber(5)).await.unwrap());
     assert_eq!(store.watched(now(), 9).await.unwrap().len(), 1);
 }

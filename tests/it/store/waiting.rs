@@ -1,14 +1,15 @@
 //! The people and teams that are waited for, and review requests: rows beside the pull request,
 //! written where they changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tallyhook_core::domain::waiting::{
-    PairEnd, Party, ReviewPair, Turn, TurnStep, Turns, Waiter, Waiting, WaitingFor,
+    PairEnd, Party, ReviewPair, Turn, TurnStep, Turns, Waiter, Waiting, WaitingFor, WaitingReason,
 };
 use tallyhook_core::github::types::{AccountId, PrNumber, Timestamp};
 use tallyhook_store::{
-    BatchWrite, PartyName, PullRequestFilter, Store, WaitingFilter, WaitingTotals,
+    BatchWrite, ListOrder, PartyName, PullRequestFilter, SortKey, Store, WaitingFilter,
+    WaitingTotals,
 };
 
 use super::{WHOLE_LIFE, histories, now, open, recording, write};
@@ -20,7 +21,10 @@ on_every_database! {
     turns_are_stored_up_to_the_one_that_lasts,
     totals_and_lists_know_teams_and_people,
     a_pull_request_that_is_held_up_waits_for_no_party,
+    each_cell_of_the_totals_has_a_list_of_as_many_rows,
 }
+
+const DAY: i64 = 86_400;
 
 fn at(epoch: i64) -> Timestamp {
     Timestamp::clamped(1_772_445_600 + epoch)
@@ -246,4 +250,100 @@ async fn a_pull_request_that_is_held_up_waits_for_no_party(database: Database) {
     let moved = "UPDATE pull_requests SET head_ref = 'elsewhere' WHERE number = 4";
     database.execute(moved).await;
     assert_eq!(seen().await, [1, 1, 1]);
+}
+
+/// Writes an open pull request for each kind, rule and whether a person has reviewed it, at ages on
+/// both sides of each bound of the totals. Every fifth approved one has the head of number 1 as its
+/// base. Returns how many there are.
+async fn write_every_wait(store: &Store, database: &Database, now_epoch: i64) -> u64 {
+    let known = write(store, &WHOLE_LIFE[..1]).await;
+    let ages = [1, 3, 7].map(|days| [days * DAY - 1, days * DAY, days * DAY + 1]);
+    let mut ages = ages.into_iter().flatten().cycle();
+    let kinds = [
+        WaitingFor::Author,
+        WaitingFor::Reviewers,
+        WaitingFor::Ci,
+        WaitingFor::MergeQueue,
+        WaitingFor::Maintainers,
+        WaitingFor::Nobody,
+    ];
+    let (mut batch, mut number) = (BatchWrite::default(), 10);
+    for on in kinds {
+        // No row has rule 10, which readers of all rows find.
+        let rules = (1..=12).filter(|rule| *rule != 10);
+        for (rule, reviewed) in rules.flat_map(|rule| [(rule, false), (rule, true)]) {
+            let mut known = known.clone();
+            (known.version, known.pull_request.key.number) = (0, PrNumber(number));
+            let mut one = recording(known, BTreeSet::new());
+            let numbers = one.pull_requests[0].numbers.as_mut().unwrap();
+            numbers.timings.first_review_at = reviewed.then_some(at(0));
+            numbers.turns = waits_for(&[]);
+            let waiting = numbers.turns.waiting.as_mut().unwrap();
+            (waiting.on, waiting.rule) = (on, rule);
+            waiting.since = Timestamp::clamped(now_epoch - ages.next().unwrap());
+            batch.pull_requests.append(&mut one.pull_requests);
+            number += 1;
+        }
+    }
+    store.record(&batch, now()).await.unwrap().unwrap();
+    database
+        .execute(
+            "UPDATE pull_requests SET base_ref = 'below' WHERE number % 5 = 0; \
+             UPDATE pull_requests SET head_ref = 'below', head_repo_id = repo_id, \
+             waiting_since = NULL WHERE number = 3",
+        )
+        .await;
+    (number - 10).unsigned_abs()
+}
+
+async fn each_cell_of_the_totals_has_a_list_of_as_many_rows(database: Database) {
+    let store = open(&database).await;
+    let now = at(30 * DAY);
+    let written = write_every_wait(&store, &database, now.epoch()).await;
+    let filter = WaitingFilter::default();
+    let totals = store.waiting_totals(&filter, now).await.unwrap();
+    let mut cells: BTreeMap<(WaitingFor, WaitingReason), (u64, [u64; 4])> = BTreeMap::new();
+    for group in totals.groups {
+        let reason = WaitingReason::of(group.on, group.rule, group.reviewed);
+        let (n, by_days) = cells.entry((group.on, reason)).or_default();
+        *n += group.n;
+        for (total, days) in by_days.iter_mut().zip(group.by_days) {
+            *total += days;
+        }
+    }
+    let reasons: BTreeSet<_> = cells.keys().map(|(_, reason)| *reason).collect();
+    assert_eq!(reasons.len(), 13, "every reason occurs: {reasons:?}");
+    assert_eq!(cells.values().map(|(n, _)| n).sum::<u64>(), written);
+
+    let bound = |days: i64| Some(Timestamp::clamped(now.epoch() - days * DAY));
+    let spans = [
+        (None, bound(1)),
+        (bound(1), bound(3)),
+        (bound(3), bound(7)),
+        (bound(7), None),
+    ];
+    for ((on, reason), (n, by_days)) in cells {
+        let cell = |until, after| PullRequestFilter {
+            waiting_for: Some(on),
+            reason: Some(reason),
+            waiting_since_until: until,
+            waiting_since_after: after,
+            order: ListOrder {
+                key: SortKey::Waiting,
+                ascending: false,
+            },
+            ..PullRequestFilter::default()
+        };
+        let counted = async |filter: PullRequestFilter| {
+            let rows = store.pull_requests(&filter, 200).await.unwrap().len() as u64;
+            let count = store.count_pull_requests(&filter).await.unwrap();
+            assert_eq!(count, (rows, true), "{on:?} {reason:?}");
+            rows
+        };
+        assert_eq!(counted(cell(None, None)).await, n, "{on:?} {reason:?}");
+        for ((until, after), expected) in spans.into_iter().zip(by_days) {
+            let rows = counted(cell(until, after)).await;
+            assert_eq!(rows, expected, "{on:?} {reason:?} {until:?} {after:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod business_time;
 pub mod completeness;
+mod differences;
 pub mod growing;
 pub mod join;
 pub mod metrics;

@@ -8,7 +8,7 @@ use tallyhook_core::event::{self, Event, Undecodable};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use utoipa::ToSchema;
 
-use crate::{Moment, Result, StoredBody};
+use crate::{Moment, NO_REPOSITORY, StoredBody};
 
 /// The state of a delivery.
 #[derive(
@@ -199,16 +199,6 @@ pub struct Delivery {
     pub history: Vec<DeliveryFailure>,
 }
 
-/// A filter of deliveries. Newest first.
-#[derive(Clone, Debug, Default)]
-pub struct DeliveryFilter {
-    pub state: Option<DeliveryState>,
-    pub event: Option<String>,
-    pub repo: Option<String>,
-    /// Only those before this one, which is how a list goes on.
-    pub before: Option<DeliveryId>,
-}
-
 /// A selection of dead letters.
 #[derive(Clone, Debug)]
 pub enum DeadLetterSelection {
@@ -222,7 +212,7 @@ pub enum DeadLetterSelection {
 pub struct DeadLetterMatch {
     pub reason: Option<String>,
     pub event: Option<String>,
-    /// `owner/name`
+    /// `owner/name`, or [`NO_REPOSITORY`](crate::NO_REPOSITORY).
     pub repo: Option<String>,
 }
 
@@ -236,8 +226,8 @@ impl DeadLetterMatch {
         is(&self.reason, Some(&group.reason))
             && is(&self.event, Some(&group.event))
             && self.repo.as_deref().is_none_or(|wanted| {
-                let name = group.repo.as_deref();
-                name.is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+                let name = group.repo.as_deref().unwrap_or(NO_REPOSITORY);
+                name.eq_ignore_ascii_case(wanted)
             })
     }
 }

@@ -4,15 +4,13 @@ use sqlx::FromRow;
 use tallyhook_core::domain::pull_request::Source;
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
-use super::row::{COLUMNS, DeliveryRow, pull_request_key};
+use super::row::pull_request_key;
 use super::{
-    ClaimedDeliveries, Delivery, DeliveryFilter, DeliveryState, ExhaustedDelivery, PendingDelivery,
-    PurgeCounts, StoredBody, UnfinishedDelivery,
+    ClaimedDeliveries, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody,
+    UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
-use crate::database::StatementBuilder;
 use crate::postgres::{INSTANCES, PostgresDatabase, ids};
-use crate::pull_requests::push_name;
 use crate::{DeliveryId, Lane, Moment, Result};
 
 // Rows that a statement changes are locked by their ids first, so that statements about the same
@@ -243,45 +241,6 @@ impl PostgresDatabase {
             .execute(query.bind(ids(of)))
             .await
             .map(|_| ())
-    }
-
-    pub(crate) async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        limit: u32,
-    ) -> Result<Vec<Delivery>> {
-        // Each state is looked up apart, by an index that has the wanted ones next to each other,
-        // newest first.
-        let mut query = StatementBuilder::new("");
-        let states = DeliveryState::ALL
-            .into_iter()
-            .filter(|state| filter.state.is_none_or(|wanted| wanted == *state));
-        for (place, state) in states.enumerate() {
-            query.push(if place == 0 { "" } else { " UNION ALL " });
-            query.push(&format!(
-                "SELECT {COLUMNS} FROM (SELECT * FROM deliveries WHERE state = '{}'",
-                state.as_str()
-            ));
-            if let Some(event) = &filter.event {
-                query.push(" AND event = ").push_bind(storable_text(event));
-            }
-            if let Some(repo) = &filter.repo {
-                push_name(&mut query, "repo_name", repo, 200);
-            }
-            if let Some(before) = filter.before {
-                query.push(" AND id < ").push_bind(before.0);
-            }
-            query
-                .push(" ORDER BY id DESC NULLS LAST LIMIT ")
-                .push_bind(i64::from(limit));
-            query.push(") AS ").push(state.as_str());
-        }
-        query
-            .push(" ORDER BY id DESC LIMIT ")
-            .push_bind(i64::from(limit));
-        let query = query.build().for_postgres_rows()?;
-        let rows: Vec<DeliveryRow> = self.connections.fetch_all(query).await?;
-        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
     pub(crate) async fn purge(

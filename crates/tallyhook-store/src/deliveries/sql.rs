@@ -1,17 +1,15 @@
 //! Statements about deliveries: here those that both kinds of database understand, the others by
 //! the kind of database.
 
-use std::cmp::Reverse;
-
+use super::list::{push_ids, push_repository};
 use super::row::{COLUMNS, DeadGroupRow, DeliveryRow};
 use super::{
     AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
-    Delivery, DeliveryCounts, DeliveryFilter, DeliveryState, NewDelivery, PendingDelivery,
-    PurgeCounts, StoredBody, UnfinishedDelivery,
+    Delivery, DeliveryCounts, DeliveryState, NewDelivery, PendingDelivery, PurgeCounts, StoredBody,
+    UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::{Database, StatementBuilder, Value, statement};
-use crate::pull_requests::push_name;
 use crate::{DeliveryId, Lane, Moment, Result, Store};
 
 /// Awaits a method that each kind of database has in its own way.
@@ -150,14 +148,7 @@ impl Store {
     ) -> Result<u64> {
         update.push(" WHERE id IN (SELECT id FROM deliveries WHERE state = 'dead'");
         match dead {
-            DeadLetterSelection::Ids(ids) => {
-                // No row has id 0, without which an empty list would be no SQL.
-                update.push(" AND id IN (0");
-                for id in ids {
-                    update.push(", ").push_bind(id.0);
-                }
-                update.push(")");
-            }
+            DeadLetterSelection::Ids(ids) => push_ids(&mut update, ids),
             DeadLetterSelection::Like(DeadLetterMatch {
                 reason,
                 event,
@@ -170,7 +161,8 @@ impl Store {
                     }
                 }
                 if let Some(repo) = repo {
-                    self.push_repository(&mut update, repo);
+                    let is_sqlite = matches!(self.database, Database::Sqlite(_));
+                    push_repository(&mut update, repo, is_sqlite);
                 }
             }
         }
@@ -179,20 +171,6 @@ impl Store {
             Database::Postgres(_) => " ORDER BY id FOR UPDATE)",
         });
         self.database.execute(update.build()).await
-    }
-
-    /// Adds the condition on the name of a repository, which GitHub takes in any case, in the words
-    /// of each kind of database's list.
-    fn push_repository(&self, update: &mut StatementBuilder<'_>, repo: &str) {
-        match &self.database {
-            Database::Sqlite(_) => {
-                update.push(" AND repo_name = ");
-                update
-                    .push_bind(storable_text(repo))
-                    .push(" COLLATE NOCASE");
-            }
-            Database::Postgres(_) => push_name(update, "repo_name", repo, 200),
-        }
     }
 
     /// Returns dead letters grouped by reason, event and repository, the largest group first.
@@ -262,29 +240,6 @@ impl Store {
         };
         let oldest: Option<(Millis,)> = self.database.row(statement(oldest)).await?;
         Ok(oldest.map(|(Millis(at),)| at))
-    }
-
-    /// Returns deliveries of `filter`, the newest first, at most `limit`. Those of a repository
-    /// have the names that it had at their time.
-    pub async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<Delivery>> {
-        let repository = match &filter.repo {
-            Some(name) => self.repository_id(name).await?,
-            None => None,
-        };
-        let Some(repository) = repository else {
-            return by_dialect!(self.deliveries(filter, limit));
-        };
-        let mut found = Vec::new();
-        for name in self.repository_names(repository).await? {
-            let filter = DeliveryFilter {
-                repo: Some(name),
-                ..filter.clone()
-            };
-            found.extend(by_dialect!(self.deliveries(&filter, limit))?);
-        }
-        found.sort_by_key(|delivery| Reverse(delivery.id));
-        found.truncate(limit as usize);
-        Ok(found)
     }
 
     /// Returns every delivery of one GUID: more than one only if the bodies differ.

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use sqlx::{QueryBuilder, Row};
-use sqlx_sqlite::{Sqlite, SqliteConnection, SqliteRow};
+use sqlx::Row;
+use sqlx_sqlite::{SqliteConnection, SqliteRow};
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
-use super::row::{COLUMNS, DeliveryRow, pull_request_key};
+use super::row::pull_request_key;
 use super::{
-    ClaimedDeliveries, Delivery, DeliveryFilter, DeliveryState, ExhaustedDelivery, PendingDelivery,
-    PurgeCounts, StoredBody, UnfinishedDelivery,
+    ClaimedDeliveries, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody,
+    UnfinishedDelivery,
 };
 use crate::columns::Name;
 use crate::sqlite::{SqliteDatabase, ids_json, millis, moment};
@@ -203,42 +203,6 @@ impl SqliteDatabase {
         )
         .bind(ids_json(ids.iter().map(|id| id.0)));
         writer.execute(query).await.map(|_| ())
-    }
-
-    pub(crate) async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        limit: u32,
-    ) -> Result<Vec<Delivery>> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM deliveries WHERE true"));
-        if let Some(state) = filter.state {
-            // Few are unfinished or dead: those are found by their state. Of the others the newest
-            // are soon found.
-            let few = matches!(state, DeliveryState::Accepted | DeliveryState::Dead);
-            query
-                .push(if few {
-                    " AND state = "
-                } else {
-                    " AND +state = "
-                })
-                .push_bind(state.as_str());
-        }
-        if let Some(event) = &filter.event {
-            query.push(" AND event = ").push_bind(event);
-        }
-        if let Some(repo) = &filter.repo {
-            query
-                .push(" AND repo_name = ")
-                .push_bind(repo)
-                .push(" COLLATE NOCASE");
-        }
-        if let Some(before) = filter.before {
-            query.push(" AND id < ").push_bind(before.0);
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-        let rows: Vec<DeliveryRow> = query.build_query_as().fetch_all(&self.readers).await?;
-        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
     pub(crate) async fn purge(

@@ -187,6 +187,23 @@ impl Store {
         Ok(true)
     }
 
+    /// Makes a notification that was given up pending again, with all attempts, and not too old from
+    /// now on. Returns false if it is not dead; then nothing is done.
+    pub async fn retry_notification(
+        &self,
+        channel: &str,
+        event: EventId,
+        now: Moment,
+    ) -> Result<bool> {
+        let update = statement(
+            "UPDATE notifications SET state = 'pending', attempts = 0, next_attempt_at = $3, \
+             finished_at = NULL, held_until = $3 \
+             WHERE event_id = $1 AND channel = $2 AND state = 'dead'",
+        );
+        let update = update.bind(event.0).bind(channel).bind(Millis(now));
+        Ok(self.database.execute(update).await? == 1)
+    }
+
     /// Marks a notification superseded if it is obsolete. Returns whether that is so:
     /// - a newer one of its subject was sent to its channel, or after quiet hours is to be sent;
     /// - it is about whom a pull request waits for, which changed again, or the pull request ended.

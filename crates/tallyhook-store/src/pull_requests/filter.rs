@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use tallyhook_core::domain::business_time::{BusinessNumbers, DurationClock};
-use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, DurationName};
+use tallyhook_core::domain::metrics::{
+    AuthorFilter, CalendarBucket, DurationName, ExclusionReason,
+};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState};
-use tallyhook_core::domain::waiting::{Turn, Waiting, WaitingFor};
+use tallyhook_core::domain::waiting::{Turn, Waiting, WaitingFor, WaitingReason};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 /// A filter by state, in GitHub's words: `closed` includes merged.
@@ -37,7 +39,12 @@ pub struct PullRequestFilter {
     pub merged_from: Option<Timestamp>,
     /// Merged before.
     pub merged_to: Option<Timestamp>,
+    /// Closed at or after, without a merge.
+    pub closed_from: Option<Timestamp>,
+    /// Closed before, without a merge.
+    pub closed_to: Option<Timestamp>,
     pub waiting_for: Option<WaitingFor>,
+    pub reason: Option<WaitingReason>,
     /// Open ones that wait for this person or team.
     pub waiting_on: Option<PartyName>,
     /// Waiting since this time or longer.
@@ -58,12 +65,19 @@ pub struct PullRequestFilter {
 pub struct DetailFilter {
     /// Those that have this duration, of at least so many seconds and less than so many.
     pub duration: Option<(DurationName, Option<i64>, Option<i64>)>,
+    /// Merged ones without this duration.
+    pub missing: Option<DurationName>,
+    /// The clock of durations, of `counted` and of `excluded`.
+    pub clock: DurationClock,
     pub flag: Option<Flag>,
     pub label: Option<String>,
     pub draft: Option<bool>,
     /// Those alone that aggregates of these authors count.
     pub counted: bool,
-    /// All authors if it is `None` and `counted` is false.
+    /// Those alone that aggregates leave out for this reason, with a known time of the merge.
+    pub excluded: Option<ExclusionReason>,
+    /// All authors if it is `None` and neither `counted` nor `excluded` asks for those of
+    /// aggregates.
     pub authors: Option<AuthorFilter>,
     /// A part of the title or of the branch, or a number.
     pub text: Option<String>,
@@ -79,16 +93,20 @@ pub enum PartyName {
 }
 
 /// Returns the column that has a duration in seconds.
-pub(super) const fn duration_column(name: DurationName) -> &'static str {
-    match name {
-        DurationName::Cycle => "cycle_time_s",
-        DurationName::ReviewTime => "review_time_s",
-        DurationName::Coding => "coding_s",
-        DurationName::Pickup => "pickup_s",
-        DurationName::Review => "review_s",
-        DurationName::MergeWait => "merge_wait_s",
-        DurationName::Redraft => "redraft_s",
-        DurationName::Closed => "closed_s",
+pub(super) const fn duration_column(name: DurationName, clock: DurationClock) -> &'static str {
+    let [calendar, business] = match name {
+        DurationName::Cycle => ["cycle_time_s", "business_cycle_time_s"],
+        DurationName::ReviewTime => ["review_time_s", "business_review_time_s"],
+        DurationName::Coding => ["coding_s", "business_coding_s"],
+        DurationName::Pickup => ["pickup_s", "business_pickup_s"],
+        DurationName::Review => ["review_s", "business_review_s"],
+        DurationName::MergeWait => ["merge_wait_s", "business_merge_wait_s"],
+        DurationName::Redraft => ["redraft_s", "business_redraft_s"],
+        DurationName::Closed => ["closed_s", "business_closed_s"],
+    };
+    match clock {
+        DurationClock::Calendar => calendar,
+        DurationClock::Business => business,
     }
 }
 
@@ -101,8 +119,10 @@ pub enum SortKey {
     Merged,
     /// The time of the wait, of open ones: the largest is the one that waits longest.
     Waiting,
+    /// Of those closed without a merge.
+    Closed,
     /// Of merged ones. No index has this order: all pull requests of the filter are sorted.
-    Duration(DurationName),
+    Duration(DurationName, DurationClock),
 }
 
 /// The order of a list, the largest value first by default.
@@ -128,7 +148,12 @@ impl ListOrder {
             SortKey::Created => Some(row.pr_created_at.epoch()),
             SortKey::Merged => epoch(row.merged_at),
             SortKey::Waiting => epoch(row.waiting.as_ref().map(|waiting| waiting.since)),
-            SortKey::Duration(name) => name.of(&row.durations),
+            SortKey::Closed => epoch(row.closed_at),
+            SortKey::Duration(name, DurationClock::Calendar) => name.of(&row.durations),
+            SortKey::Duration(name, DurationClock::Business) => {
+                let business = row.business.as_ref();
+                business.and_then(|business| name.of(&business.durations))
+            }
         };
         ListPlace {
             // The list has none without it.

@@ -3,17 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use tallyhook_core::domain::metrics::AuthorFilter;
-use tallyhook_core::domain::timings::{Flag, PullRequestState};
-use tallyhook_core::domain::waiting::WaitingFor;
+use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_core::github::types::{AccountId, PrKey, Timestamp};
 
-use super::aggregate_rows::by_authors;
+use super::conditions::{push_details, push_ranges, push_waiting, push_wanted};
 use super::filter::duration_column;
-use super::{
-    DetailFilter, ListOrder, ListPlace, PartyName, PullRequestFilter, SortKey, StateFilter,
-};
-use crate::columns::{Seconds, storable_text};
+use super::{DetailFilter, ListOrder, ListPlace, PullRequestFilter, SortKey, StateFilter};
+use crate::columns::Seconds;
 use crate::database::StatementBuilder;
 
 /// All columns but the large ones: the description and the timeline.
@@ -50,18 +46,6 @@ pub(super) const KEYS: usize = 100;
 pub const LOOKED_AT: u32 = 20_000;
 /// The most that are counted.
 pub(super) const COUNTED: u32 = 10_000;
-
-/// The columns of durations: one with a negative value is not counted.
-const DURATIONS: [&str; 8] = [
-    "cycle_time_s",
-    "review_time_s",
-    "coding_s",
-    "pickup_s",
-    "review_s",
-    "merge_wait_s",
-    "redraft_s",
-    "closed_s",
-];
 
 /// The account of a filter's author, and the logins of the person that is waited for.
 #[derive(Clone, Copy, Default)]
@@ -110,7 +94,7 @@ pub(super) fn end_of_look(
     let mut query = StatementBuilder::new(format!(
         "SELECT {} FROM (",
         match (filter.order.key, is_sqlite) {
-            (SortKey::Duration(_), _) | (_, true) => "value, repo_id, number",
+            (SortKey::Duration(..), _) | (_, true) => "value, repo_id, number",
             (_, false) => "CAST(extract(epoch FROM value) AS bigint), repo_id, number",
         }
     ));
@@ -216,6 +200,9 @@ fn index(filter: &PullRequestFilter, state: PullRequestState) -> Option<&'static
         (PullRequestState::Open, SortKey::Waiting) if filter.waiting_on.is_none() => {
             Some("pull_requests_waiting")
         }
+        (PullRequestState::Closed, _) if filter.is_closed_unmerged() => {
+            Some("pull_requests_closed")
+        }
         (PullRequestState::Merged, SortKey::Updated) | (PullRequestState::Closed, _) => None,
         (PullRequestState::Merged, _) if filter.repo.is_some() => {
             Some("pull_requests_merged_by_repository")
@@ -232,7 +219,8 @@ const fn sort_column(key: SortKey) -> &'static str {
         SortKey::Created => "pr_created_at",
         SortKey::Merged => "merged_at",
         SortKey::Waiting => "waiting_since",
-        SortKey::Duration(name) => duration_column(name),
+        SortKey::Closed => "closed_at",
+        SortKey::Duration(name, clock) => duration_column(name, clock),
     }
 }
 
@@ -299,203 +287,14 @@ fn states_of(filter: &PullRequestFilter) -> BTreeSet<PullRequestState> {
         ]),
         filters => filters.iter().flat_map(of).copied().collect(),
     };
-    let (is_open, is_merged) = (filter.waits(), filter.is_merged());
-    states.retain(|state| {
-        (!is_open || *state == PullRequestState::Open)
-            && (!is_merged || *state == PullRequestState::Merged)
-    });
+    for (is_meant, only) in [
+        (filter.waits(), PullRequestState::Open),
+        (filter.is_merged(), PullRequestState::Merged),
+        (filter.is_closed_unmerged(), PullRequestState::Closed),
+    ] {
+        states.retain(|state| !is_meant || *state == only);
+    }
     states
-}
-
-/// Compares a name regardless of case, by an index over the first `length` characters in lower case.
-/// Names on GitHub are ASCII; a letter that is not has one case, as in SQLite. As everywhere U+FFFD
-/// stands for U+0000.
-pub(crate) fn push_name(query: &mut StatementBuilder<'_>, column: &str, name: &str, length: usize) {
-    let name = storable_text(name).to_ascii_lowercase();
-    let beginning: String = name.chars().take(length).collect();
-    // Of a short name the beginning is all; to ask twice would let a planner believe that hardly
-    // any row is left.
-    let longer = beginning.chars().count() == length;
-    query
-        .push(" AND lower(substr(")
-        .push(column)
-        .push(&format!(", 1, {length})) = "))
-        .push_bind(beginning);
-    if longer {
-        query
-            .push(" AND lower(")
-            .push(column)
-            .push(") = ")
-            .push_bind(name);
-    }
-}
-
-fn push_wanted(query: &mut StatementBuilder<'static>, filter: &PullRequestFilter, is_sqlite: bool) {
-    if let Some(repo) = filter.repo {
-        // SQLite knows nothing of how much is in its tables; the plus keeps it from the
-        // repository's index, since one author is sure to have fewer.
-        let plus = if is_sqlite && filter.author.is_some() {
-            "+"
-        } else {
-            ""
-        };
-        query
-            .push(" AND ")
-            .push(plus)
-            .push("repo_id = ")
-            .push_bind(repo.0);
-    }
-    if let Some(author) = &filter.author {
-        push_name(query, "author_login", author, 100);
-    }
-    if let Some(from) = filter.from {
-        query.push(" AND updated_at >= ").push_bind(Seconds(from));
-    }
-    if let Some(to) = filter.to {
-        query.push(" AND updated_at < ").push_bind(Seconds(to));
-    }
-}
-
-fn push_ranges(query: &mut StatementBuilder<'static>, filter: &PullRequestFilter) {
-    for (condition, at) in [
-        (" AND merged_at >= ", filter.merged_from),
-        (" AND merged_at < ", filter.merged_to),
-        (" AND waiting_since <= ", filter.waiting_since_until),
-        (" AND waiting_since > ", filter.waiting_since_after),
-    ] {
-        if let Some(at) = at {
-            query.push(condition).push_bind(Seconds(at));
-        }
-    }
-}
-
-/// The condition that another open pull request holds up an approved one. Its rows are called by the
-/// name of their table.
-pub(super) const IS_HELD: &str = "waiting_rule IN (11, 12) AND EXISTS (\
-     SELECT 1 FROM pull_requests b WHERE b.state = 'open' AND b.repo_id = pull_requests.repo_id \
-     AND b.head_ref = pull_requests.base_ref AND b.head_repo_id = pull_requests.repo_id \
-     AND b.number <> pull_requests.number)";
-
-fn push_waiting(
-    query: &mut StatementBuilder<'static>,
-    filter: &PullRequestFilter,
-    logins: &[String],
-) {
-    match filter.waiting_for {
-        Some(WaitingFor::BasePr) => drop(query.push(" AND ").push(IS_HELD)),
-        Some(kind) => {
-            query.push(" AND waiting_for = ").push_bind(kind.as_str());
-            query.push(" AND NOT (").push(IS_HELD).push(")");
-        }
-        None => {}
-    }
-    match &filter.waiting_on {
-        Some(PartyName::Team(slug)) => push_parties(query, "team", &[slug.to_ascii_lowercase()]),
-        Some(PartyName::Login(_)) => push_parties(query, "account", logins),
-        None => {}
-    }
-}
-
-/// Adds the condition that a pull request waits for one of these names, in lower case. One that is
-/// held up by another waits for none.
-pub(super) fn push_parties(query: &mut StatementBuilder<'_>, kind: &str, names: &[String]) {
-    query.push(&format!(
-        " AND (repo_id, number) IN (SELECT w.repo_id, w.number FROM waiting_parties w \
-         WHERE w.kind = '{kind}' AND lower(w.name) IN ("
-    ));
-    for (place, name) in names.iter().enumerate() {
-        query.push(if place == 0 { "" } else { ", " });
-        query.push_bind(storable_text(name));
-    }
-    query.push(")) AND NOT (").push(IS_HELD).push(")");
-}
-
-fn push_details(query: &mut StatementBuilder<'static>, details: &DetailFilter, is_sqlite: bool) {
-    if let Some((name, least, below)) = details.duration {
-        let column = duration_column(name);
-        query.push(&format!(" AND {column} IS NOT NULL"));
-        for (sign, seconds) in [(">=", least), ("<", below)] {
-            if let Some(seconds) = seconds {
-                query
-                    .push(&format!(" AND {column} {sign} "))
-                    .push_bind(seconds);
-            }
-        }
-    }
-    if let Some(flag) = details.flag {
-        push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);
-    }
-    if let Some(label) = &details.label {
-        push_word(query, "labels", storable_text(label), is_sqlite);
-    }
-    if let Some(draft) = details.draft {
-        query.push(" AND draft = ").push_bind(draft);
-    }
-    if let Some(authors) = details
-        .authors
-        .or(details.counted.then_some(AuthorFilter::Human))
-    {
-        query.push(by_authors(authors));
-    }
-    if details.counted {
-        push_counted(query, is_sqlite);
-    }
-    if let Some(text) = &details.text {
-        push_text(query, text.trim(), is_sqlite);
-    }
-}
-
-/// Adds the condition under which aggregates count a merged pull request of their authors.
-fn push_counted(query: &mut StatementBuilder<'static>, is_sqlite: bool) {
-    query.push(" AND merged_at IS NOT NULL");
-    // A flag alone can be about the commits: one with a duration counts.
-    for (condition, flag) in [
-        ("true", Flag::Stub),
-        ("true", Flag::MergedAsDraft),
-        ("cycle_time_s IS NULL", Flag::ClockSkew),
-    ] {
-        query.push(" AND NOT (").push(condition);
-        push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);
-        query.push(")");
-    }
-    for column in DURATIONS {
-        query.push(&format!(" AND coalesce({column}, 0) >= 0"));
-    }
-}
-
-/// Adds the condition that the title or the branch has this text, or that it is the number. Only
-/// ASCII letters have two cases, as in SQLite.
-fn push_text(query: &mut StatementBuilder<'static>, text: &str, is_sqlite: bool) {
-    let number = text.trim_start_matches('#').parse::<i64>().ok();
-    let pattern = format!("%{}%", escaped(&storable_text(text).to_ascii_lowercase()));
-    let collation = if is_sqlite { "" } else { " COLLATE \"C\"" };
-    for (sign, column) in [("AND (", "title"), ("OR", "head_ref")] {
-        query
-            .push(&format!(" {sign} lower({column}{collation}) LIKE "))
-            .push_bind(pattern.clone())
-            .push(" ESCAPE '!'");
-    }
-    query.push(" OR number = ").push_bind(number).push(")");
-}
-
-/// Adds the condition that a list of words has this one.
-fn push_word(query: &mut StatementBuilder<'_>, column: &str, word: String, is_sqlite: bool) {
-    if is_sqlite {
-        query.push(&format!(
-            " AND EXISTS (SELECT 1 FROM json_each({column}) AS word WHERE word.value = "
-        ));
-        query.push_bind(word).push(")");
-    } else {
-        query.push(" AND ").push_bind(word);
-        query.push(&format!(" = ANY ({column})"));
-    }
-}
-
-/// Returns a text in which the signs of `LIKE` stand for themselves, after `!`.
-fn escaped(text: &str) -> String {
-    text.replace('!', "!!")
-        .replace('%', "!%")
-        .replace('_', "!_")
 }
 
 /// Adds the condition that a pull request comes after a place of the list, or not after it if that
@@ -521,7 +320,7 @@ fn push_place(
         sort_column(key)
     ));
     match key {
-        SortKey::Duration(_) => query.push_bind(place.value),
+        SortKey::Duration(..) => query.push_bind(place.value),
         _ => query.push_bind(Seconds(Timestamp::clamped(place.value))),
     };
     if !is_of_repository {
@@ -535,6 +334,7 @@ impl PullRequestFilter {
     pub fn waits(&self) -> bool {
         self.order.key == SortKey::Waiting
             || self.waiting_for.is_some()
+            || self.reason.is_some()
             || self.waiting_on.is_some()
             || self.waiting_since_until.is_some()
             || self.waiting_since_after.is_some()
@@ -542,10 +342,17 @@ impl PullRequestFilter {
 
     /// Returns true if it asks for what only merged ones have.
     pub fn is_merged(&self) -> bool {
-        matches!(self.order.key, SortKey::Merged | SortKey::Duration(_))
+        matches!(self.order.key, SortKey::Merged | SortKey::Duration(..))
             || self.merged_from.is_some()
             || self.merged_to.is_some()
             || self.details.duration.is_some()
+            || self.details.missing.is_some()
             || self.details.counted
+            || self.details.excluded.is_some()
+    }
+
+    /// Returns true if it asks for what only those closed without a merge have.
+    pub fn is_closed_unmerged(&self) -> bool {
+        self.order.key == SortKey::Closed || self.closed_from.is_some() || self.closed_to.is_some()
     }
 }

@@ -2,6 +2,7 @@
 
 mod aggregate_rows;
 mod aggregates;
+mod conditions;
 mod filter;
 mod list;
 mod load;
@@ -10,11 +11,11 @@ mod sql;
 mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
+pub(crate) use self::conditions::push_name;
 pub use self::filter::{
     AggregateFilter, CalendarUse, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName,
     PullRequestFilter, PullRequestRow, SortKey, StateFilter,
 };
 pub use self::list::LOOKED_AT;
-pub(crate) use self::list::push_name;
 pub use self::load::{LoadFilter, LoadParty, ReviewLoad};
 pub use self::waiting::{WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals};

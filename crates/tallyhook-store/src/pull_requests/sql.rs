@@ -74,7 +74,7 @@ impl Store {
     ) -> Result<Option<ListPlace>> {
         // An author has few, and so have those that wait; an order without an index sorts all.
         let is_short = filter.author.is_some() || filter.waits();
-        let is_sorted = matches!(filter.order.key, SortKey::Duration(_));
+        let is_sorted = matches!(filter.order.key, SortKey::Duration(..));
         if filter.details == DetailFilter::default() || is_short || is_sorted {
             return Ok(None);
         }

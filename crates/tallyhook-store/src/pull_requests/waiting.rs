@@ -8,7 +8,7 @@ use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use super::aggregate_rows::by_authors;
-use super::list::{IS_HELD, push_parties};
+use super::conditions::{IS_HELD, push_parties};
 use super::row::HELD_BY_RULE;
 use crate::columns::{Name, Seconds};
 use crate::database::StatementBuilder;

@@ -307,6 +307,21 @@ impl Store {
         Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
     }
 
+    /// Returns the watch of one pull request; `None` if it is not watched.
+    pub async fn watch_of(
+        &self,
+        repo_name: &str,
+        number: PrNumber,
+    ) -> Result<Option<WatchedPullRequest>> {
+        let query = statement(
+            "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
+             WHERE repo_key = $1 AND number = $2",
+        );
+        let query = query.bind(name_key(repo_name)).bind(number.0);
+        let row: Option<WatchedRow> = self.database.row(query).await?;
+        Ok(row.map(WatchedPullRequest::from))
+    }
+
     /// Returns those whose last fetch failed, the latest first.
     pub async fn failing_watches(&self, limit: u32) -> Result<Vec<WatchedPullRequest>> {
         let query = statement(

@@ -38,6 +38,8 @@ pub enum DurationName {
 }
 
 impl DurationName {
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// Returns the name that is written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()

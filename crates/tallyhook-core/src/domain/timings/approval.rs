@@ -1,7 +1,8 @@
 //! The time since which a pull request was approved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::{Bots, History, PullRequest};
 use crate::domain::review::Review;
 use crate::event::ReviewState;
 use crate::github::types::{AccountId, ReviewId, Timestamp};
@@ -37,39 +38,14 @@ enum OpinionChange {
 impl Approval {
     /// Evaluates the reviews of human others up to the merge, second by second.
     pub(super) fn at_merge(reviews: &[&Review], merged_at: Timestamp) -> Self {
-        let mut changes: Vec<(Timestamp, OpinionChange, ReviewId, &Review)> = Vec::new();
-        for review in reviews {
-            if let Some(opinion) = review.opinion() {
-                changes.push((
-                    review.submitted_at,
-                    OpinionChange::Submitted(opinion),
-                    review.id,
-                    review,
-                ));
-            }
-            if let Some(at) = review.dismissed_at {
-                changes.push((
-                    at.max(review.submitted_at),
-                    OpinionChange::Dismissed,
-                    review.id,
-                    review,
-                ));
-            }
-        }
-        changes.retain(|(at, ..)| *at <= merged_at);
-        changes.sort_by_key(|(at, change, id, _)| (*at, *change, *id));
-
         let mut opinions: BTreeMap<AccountId, Opinion<'_>> = BTreeMap::new();
         let mut complete_since = None;
-        for second in changes.chunk_by(|(one, ..), (two, ..)| one == two) {
-            for (_, change, _, review) in second {
-                apply_change(&mut opinions, *change, review);
-            }
-            complete_since = match is_complete(&opinions) {
-                true => complete_since.or(Some(second[0].0)),
+        each_second(reviews, merged_at, &mut opinions, |at, opinions| {
+            complete_since = match is_complete(opinions) {
+                true => complete_since.or(Some(at)),
                 false => None,
             };
-        }
+        });
         Self {
             complete_since,
             changes_requested: standing(&opinions, ReviewState::ChangesRequested)
@@ -82,6 +58,47 @@ impl Approval {
                 .map(|review| review.commit_id.clone())
                 .collect(),
         }
+    }
+}
+
+/// Returns the reviews by human others whose opinions stand: none of them was dismissed, or replaced
+/// by a newer one.
+pub fn standing_reviews(pull_request: &PullRequest, bots: &Bots) -> BTreeSet<ReviewId> {
+    let history = History::of(pull_request, bots);
+    let reviews = history.map_or_else(Vec::new, |history| history.human_reviews());
+    let mut opinions = BTreeMap::new();
+    let end_of_time = Timestamp::clamped(i64::MAX);
+    each_second(&reviews, end_of_time, &mut opinions, |_, _| ());
+    let held = opinions.values().filter(|opinion| opinion.holds.is_some());
+    held.map(|opinion| opinion.review.id).collect()
+}
+
+/// Follows the opinions of reviewers up to `until`, and passes them on after each second that has
+/// changes.
+fn each_second<'a>(
+    reviews: &[&'a Review],
+    until: Timestamp,
+    opinions: &mut BTreeMap<AccountId, Opinion<'a>>,
+    mut after: impl FnMut(Timestamp, &BTreeMap<AccountId, Opinion<'a>>),
+) {
+    let mut changes: Vec<(Timestamp, OpinionChange, ReviewId, &Review)> = Vec::new();
+    for review in reviews {
+        if let Some(opinion) = review.opinion() {
+            let change = OpinionChange::Submitted(opinion);
+            changes.push((review.submitted_at, change, review.id, review));
+        }
+        if let Some(at) = review.dismissed_at {
+            let at = at.max(review.submitted_at);
+            changes.push((at, OpinionChange::Dismissed, review.id, review));
+        }
+    }
+    changes.retain(|(at, ..)| *at <= until);
+    changes.sort_by_key(|(at, change, id, _)| (*at, *change, *id));
+    for second in changes.chunk_by(|(one, ..), (two, ..)| one == two) {
+        for (_, change, _, review) in second {
+            apply_change(opinions, *change, review);
+        }
+        after(second[0].0, opinions);
     }
 }
 

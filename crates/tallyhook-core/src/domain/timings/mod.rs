@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::approval::Approval;
+pub use self::approval::standing_reviews;
 pub(super) use self::intervals::Interval;
 use self::intervals::ToggleHistory;
 pub(super) use self::pauses::Pauses;

@@ -5,6 +5,7 @@ mod explain;
 mod life;
 mod pairs;
 mod party;
+mod reason;
 mod rules;
 mod types;
 mod walk;
@@ -17,6 +18,7 @@ use super::numbers::NumberRules;
 use super::pull_request::PullRequest;
 use crate::github::types::Timestamp;
 
+pub use self::reason::WaitingReason;
 pub use self::types::{
     PairEnd, Party, ReviewPair, ReviewRound, Turn, TurnStep, Turns, Waiter, Waiting, WaitingFor,
 };

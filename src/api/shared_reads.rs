@@ -1,0 +1,158 @@
+//! Answers that many pages ask for at once, such as those of an overview on a hundred screens.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Mutex as TurnMutex;
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::page::Page;
+use super::reads::StoreReads;
+use super::{ComparedTime, CycleTime, PullRequestItem, WaitingAnswer};
+
+/// The lifetime of a shared answer.
+const LIFETIME: Duration = Duration::from_secs(1);
+/// The most queries of which answers are kept.
+const MAX_QUERIES: usize = 64;
+
+/// The answers of this process that were read within the last second, by their query.
+#[derive(Debug, Default)]
+pub struct SharedReads {
+    waiting: SharedAnswers<WaitingAnswer>,
+    compared: SharedAnswers<ComparedTime>,
+    cycle_times: SharedAnswers<CycleTime>,
+    pull_requests: SharedAnswers<Page<PullRequestItem>>,
+}
+
+impl SharedReads {
+    /// Answers as [`StoreReads::waiting`]; an answer from before `asked` is read again.
+    pub(crate) async fn waiting(
+        &self,
+        reads: &StoreReads,
+        query: &str,
+        asked: Option<Instant>,
+    ) -> Result<Arc<WaitingAnswer>, ApiError> {
+        self.waiting.get(query, asked, reads.waiting(query)).await
+    }
+
+    /// Answers as [`StoreReads::compared`], in the same way.
+    pub(crate) async fn compared(
+        &self,
+        reads: &StoreReads,
+        query: &str,
+        asked: Option<Instant>,
+    ) -> Result<Arc<ComparedTime>, ApiError> {
+        self.compared.get(query, asked, reads.compared(query)).await
+    }
+
+    /// Answers as [`StoreReads::cycle_time`], in the same way.
+    pub(crate) async fn cycle_time(
+        &self,
+        reads: &StoreReads,
+        query: &str,
+        asked: Option<Instant>,
+    ) -> Result<Arc<CycleTime>, ApiError> {
+        let read = reads.cycle_time(query);
+        self.cycle_times.get(query, asked, read).await
+    }
+
+    /// Answers as [`StoreReads::pull_requests`], in the same way. The query is not about `me`.
+    pub(crate) async fn pull_requests(
+        &self,
+        reads: &StoreReads,
+        query: &str,
+        asked: Option<Instant>,
+    ) -> Result<Arc<Page<PullRequestItem>>, ApiError> {
+        let read = reads.pull_requests(query);
+        self.pull_requests.get(query, asked, read).await
+    }
+}
+
+/// One answer with the start of its read; locked while it is read.
+type AnswerSlot<T> = Arc<TurnMutex<Option<(Instant, Arc<T>)>>>;
+
+/// The answers of one call.
+#[derive(Debug)]
+struct SharedAnswers<T>(Mutex<HashMap<String, AnswerSlot<T>>>);
+
+impl<T> Default for SharedAnswers<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> SharedAnswers<T> {
+    /// Returns the answer to `query`: one of the last second whose read began after `asked`, or
+    /// else that of `read`. One request of a query reads at a time, and the others wait for it.
+    /// Errors are not shared.
+    async fn get(
+        &self,
+        query: &str,
+        asked: Option<Instant>,
+        read: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<Arc<T>, ApiError> {
+        let slot = self.slot(query);
+        let mut slot = slot.lock().await;
+        if let Some((begun, answer)) = &*slot
+            && begun.elapsed() < LIFETIME
+            && asked.is_none_or(|asked| *begun >= asked)
+        {
+            return Ok(Arc::clone(answer));
+        }
+        let begun = Instant::now();
+        let answer = Arc::new(read.await?);
+        *slot = Some((begun, Arc::clone(&answer)));
+        Ok(answer)
+    }
+
+    fn slot(&self, query: &str) -> AnswerSlot<T> {
+        let mut slots = self.0.lock();
+        if slots.len() >= MAX_QUERIES && !slots.contains_key(query) {
+            // Those in use stay with their requests.
+            slots.clear();
+        }
+        Arc::clone(slots.entry(query.to_owned()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_read_answers_all_that_wait_for_it_and_a_later_one_those_that_ask_after_it() {
+        let (answers, reads) = (SharedAnswers::default(), AtomicU32::new(0));
+        let read = || async {
+            tokio::task::yield_now().await;
+            Ok(reads.fetch_add(1, Ordering::Relaxed))
+        };
+        let many = (0..50).map(|_| answers.get("a", None, read()));
+        let many = futures_util::future::join_all(many).await;
+        assert!(many.into_iter().all(|answer| *answer.unwrap() == 0));
+        assert_eq!(*answers.get("b", None, read()).await.unwrap(), 1);
+        let asked = Instant::now();
+        let later = (0..50).map(|_| answers.get("a", Some(asked), read()));
+        let later = futures_util::future::join_all(later).await;
+        assert!(later.into_iter().all(|answer| *answer.unwrap() == 2));
+        for query in 0..1000 {
+            let query = query.to_string();
+            answers.get(&query, None, read()).await.unwrap();
+        }
+        assert!(answers.0.lock().len() <= MAX_QUERIES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_with_its_second_and_an_error_at_once() {
+        let answers = SharedAnswers::default();
+        let failed = answers.get("a", None, async { Err(ApiError::Busy("it is")) });
+        assert!(failed.await.is_err());
+        assert_eq!(*answers.get("a", None, async { Ok(1) }).await.unwrap(), 1);
+        tokio::time::advance(LIFETIME).await;
+        assert_eq!(*answers.get("a", None, async { Ok(2) }).await.unwrap(), 2);
+    }
+}

@@ -1,0 +1,97 @@
+// Every page of the router's table: its access by axe, its width, its policy, its weight.
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import assert from "node:assert/strict";
+
+import { Server, addresses, browser, furnish, signedIn } from "./world.mjs";
+
+const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const sizes = [
+  { width: 1280, height: 900 },
+  { width: 390, height: 844 },
+];
+/** The most bytes of a page and its files, and requests until it is loaded. */
+const most = { document: 150_000, overview: 60_000, stylesheet: 12_000, script: 16_000, requests: 4 };
+/** The latest largest paint and the longest time that the page does not answer, in milliseconds; the largest shift. */
+const slowest = { lcp: 1500, tbt: 50, cls: 0.02 };
+
+let server, chromium, page;
+before(async () => {
+  server = await Server.start();
+  await furnish(server);
+  chromium = await browser();
+  page = await signedIn(chromium, server);
+  await page.addInitScript({ content: readFileSync(axe, "utf8") });
+  // What the page's own observers measure, since nothing else sees the paint.
+  await page.addInitScript(() => {
+    const paint = (globalThis.paint = { lcp: 0, tbt: 0, cls: 0 });
+    const observe = (type, each) =>
+      new PerformanceObserver((list) => list.getEntries().forEach(each)).observe({ type, buffered: true });
+    observe("largest-contentful-paint", (entry) => (paint.lcp = entry.startTime));
+    observe("longtask", (entry) => (paint.tbt += Math.max(entry.duration - 50, 0)));
+    observe("layout-shift", (entry) => (paint.cls += entry.hadRecentInput ? 0 : entry.value));
+  });
+});
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+});
+
+/** Loads a page, and returns what it took; none of an address that is a file. */
+async function load(address) {
+  const answer = await page.context().request.get(address, { maxRedirects: 0 });
+  assert.equal(answer.status(), 200, address);
+  if (!answer.headers()["content-type"].startsWith("text/html")) return null;
+  const answers = [];
+  const keep = (one) => answers.push(one);
+  page.on("response", keep);
+  await page.goto(address, { waitUntil: "load" });
+  page.off("response", keep);
+  const weigh = async (one) => [one.request().resourceType(), (await one.body()).length, one.url()];
+  return Promise.all(answers.map(weigh));
+}
+
+function assertLight(address, answers) {
+  assert.ok(answers.length <= most.requests, `${answers.length} requests: ${answers.join(" ")}`);
+  for (const [type, bytes] of answers) {
+    const limit = type === "document" && address === "/" ? most.overview : (most[type] ?? most.document);
+    assert.ok(bytes <= limit, `${type} of ${bytes} bytes, and ${limit} are the most`);
+  }
+}
+
+async function assertAccessible(scheme, size) {
+  await page.setViewportSize(size);
+  await page.emulateMedia({ colorScheme: scheme });
+  const found = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
+  const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+  assert.deepEqual(violations, [], `${scheme}, ${size.width} px`);
+}
+
+for (const address of addresses) {
+  test(`${address} is accessible, narrow, strict and light`, async (t) => {
+    page.faults.length = 0;
+    const answers = await load(address);
+    if (!answers) return t.diagnostic("a file");
+    const paint = await page.evaluate(() => paint);
+    for (const scheme of ["light", "dark"]) {
+      for (const size of sizes) await assertAccessible(scheme, size);
+    }
+    await page.setViewportSize({ width: 320, height: 640 });
+    const wide = await page.evaluate(() => {
+      const width = document.documentElement.clientWidth;
+      const beyond = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > width);
+      return document.documentElement.scrollWidth > width ? beyond.slice(0, 3).map((one) => one.outerHTML.slice(0, 200)) : [];
+    });
+    assert.deepEqual(wide, [], "it scrolls to the side at 320 px");
+    assert.deepEqual([...page.faults, ...(await page.evaluate(() => reports))], []);
+    assertLight(address, answers);
+    for (const [name, limit] of Object.entries(slowest)) {
+      assert.ok(paint[name] <= limit, `${name} is ${paint[name]}, and ${limit} is the most`);
+    }
+    const bytes = answers.reduce((sum, [, bytes]) => sum + bytes, 0);
+    const measured = `largest paint ${paint.lcp.toFixed(0)} ms, shift ${paint.cls.toFixed(3)}, blocked ${paint.tbt.toFixed(0)} ms`;
+    t.diagnostic(`${answers.length} requests, ${bytes} bytes, ${measured}`);
+  });
+}
