@@ -121,7 +121,7 @@ fn log_table(page: &PageRequest, log: &Page<NotificationItem>) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "What" } th scope="col" { "Channel" } th scope="col" { "State" }
-                        th scope="col" .hide { "Taken up" } th scope="col" .hide { "Answer" }
+                        th scope="col" .hide { "Taken up" } th scope="col" .hide { "Answer" } th scope="col" { "Do" }
                     }
                 }
                 tbody { @for item in &log.items { (log_row(page, item)) } }
@@ -151,6 +151,15 @@ fn log_row(page: &PageRequest, item: &NotificationItem) -> Markup {
             }
             td .hide { (words::stated(Some(&item.taken_up_at))) }
             td .hide { bdi { (one_line(answer, MAX_TEXT)) } }
+            td {
+                @if item.state == NotificationState::Dead {
+                    form method="post" action=(page.links.path(&format!("/channels/{}/retry", item.channel))) {
+                        (page.csrf())
+                        input type="hidden" name="event" value=(event);
+                        button { "Send again" }
+                    }
+                }
+            }
 
         }
     }
@@ -188,4 +197,11 @@ async fn test(page: PageRequest) -> PageResult {
         p { a href=(page.links.path("/channels")) { "Channels" } }
     };
     Ok(page.show(Section::Channels, "Did the test arrive", &body))
+}
+
+async fn retry(page: PageRequest) -> PageResult {
+    let (event, channel) = (page.field("event").unwrap_or_default(), page.part("name"));
+    page.api.retry_notification(event, channel).await?;
+    let list = [("channel", channel), ("state", "pending")];
+    Ok(page.redirect(&page.links.to("/channels", list)))
 }

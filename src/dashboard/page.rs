@@ -7,7 +7,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderValue, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, COOKIE, HeaderValue, LOCATION};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use chrono::Utc;
 use maud::{Markup, html};
@@ -167,11 +167,6 @@ impl PageRequest {
         HttpResponse::SeeOther()
             .insert_header((LOCATION, address))
             .finish()
-    }
-
-    /// Returns the host that the browser asked, with its port.
-    pub(super) fn host(&self) -> Option<&str> {
-        self.request.headers().get(HOST)?.to_str().ok()
     }
 
     /// Returns the theme that the browser chose here, for the page's root.

@@ -359,12 +359,8 @@ fn percent(share: f64) -> String {
 
 /// Returns the form that tracks a repository.
 fn track_form(page: &PageRequest) -> Markup {
-    let address = page
-        .host()
-        .map(|host| format!("https://{host}{}", webhook::ENDPOINT));
-    let is_local = page
-        .host()
-        .is_none_or(|host| host.starts_with("127.") || host.starts_with("localhost"));
+    let public = page.api.public_url.as_ref();
+    let address = public.map(|url| format!("{}{}{}", url.origin(), url.path(), webhook::ENDPOINT));
     html! {
         @if page.may(AccessRole::Admin) {
             h2 { "Track a repository" }
@@ -373,7 +369,7 @@ fn track_form(page: &PageRequest) -> Markup {
                 label { "Owner and name" input name="repo" required placeholder="acme-corp/api-server"; }
                 label {
                     "Create its webhook at this address (left out: none is created)"
-                    input type="url" name="webhook_url" size="50" value=[address.filter(|_| !is_local)]
+                    input type="url" name="webhook_url" size="50" value=[address]
                         placeholder="https://hooks.example.com/webhooks/github";
                 }
                 button { "Track" }

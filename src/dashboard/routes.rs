@@ -116,9 +116,6 @@ fn all() -> Vec<PageRoute> {
         sync_run::routes(),
         task::routes(),
         tasks::routes(),
-        flow::routes(),
-        explain::routes(),
-        load::routes(),
     ]
     .into_iter()
     .flatten()
