@@ -218,7 +218,7 @@ fn letters(
             (block(last, |last| decision(page, last.as_ref())))
         };
     }
-    let all = html! { th scope="col" { span .quiet { "Choose" } } };
+    let all = html! { th .hide scope="col" { "Choose" } };
     html! {
         h2 { "Letters" }
         (count(listed, "dead letter", "dead letters"))
@@ -232,7 +232,7 @@ fn letters(
                 tbody {
                     @for item in &listed.items {
                         @let choice = html! {
-                            td {
+                            td .hide {
                                 input type="checkbox" name="id" value=(item.id)
                                     aria-label={ "Choose " (one_line(&item.guid, 40)) };
                             }

@@ -281,7 +281,7 @@ pub(super) fn subject(page: &PageRequest, item: &DeliveryItem) -> Markup {
     html! {
         bdi { (one_line(repo, CELL)) }
         @if let Some(number) = item.pr_number {
-            a href=(page.links.pull_request(repo, PrNumber(number))) { "#" (number) }
+            " " a href=(page.links.pull_request(repo, PrNumber(number))) { "#" (number) }
         }
     }
 }

@@ -4,6 +4,8 @@ use reqwest::header::LOCATION;
 use reqwest::{RequestBuilder, redirect};
 use testkit::{TOKEN, TestServer};
 
+use super::browser::with_fields;
+
 /// Returns the status and the text of a page.
 pub(super) async fn page_as(server: &TestServer, token: &str, path: &str) -> (u16, String) {
     let (status, _, text) = answer(server.http.get(format!("{}{path}", server.url)), token).await;
@@ -26,7 +28,7 @@ pub(super) async fn form_as(
 ) -> (u16, String, String) {
     let http = reqwest::Client::builder().redirect(redirect::Policy::none());
     let request = http.build().unwrap().post(format!("{}{path}", server.url));
-    answer(request.form(fields), token).await
+    answer(with_fields(request, fields), token).await
 }
 
 /// Sends a form that is taken and returns the address of the next page.
