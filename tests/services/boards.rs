@@ -196,16 +196,6 @@ fn urls(part: &Value) -> Vec<String> {
     }
 }
 
-/// Pages of the dashboard that have no route yet.
-const PLANNED: [&str; 6] = [
-    "/prs",
-    "/repos/{owner}/{repo}/prs/{number}",
-    "/deliveries",
-    "/dead-letters",
-    "/channels",
-    "/health",
-];
-
 #[test]
 fn links_lead_to_pages_with_parameters_that_those_have() {
     let (_, _, prs) = operations()
@@ -224,18 +214,14 @@ fn links_lead_to_pages_with_parameters_that_those_have() {
             let path = path.replace("${__data.fields.repo:raw}", "acme/web");
             let (path, query) = path.split_once('?').unwrap_or((&path, ""));
             let parts: Vec<_> = path.split('/').collect();
-            let is_page = |pattern: &'static str| {
+            let is_page = |pattern: &str| {
                 let pattern: Vec<_> = pattern.split('/').collect();
                 let mut pairs = pattern.iter().zip(&parts);
                 pattern.len() == parts.len()
                     && pairs.all(|(known, part)| known == part || known.starts_with('{'))
             };
             assert!(
-                page_calls()
-                    .iter()
-                    .map(|call| call.path)
-                    .chain(PLANNED)
-                    .any(is_page),
+                page_calls().iter().any(|call| is_page(call.path)),
                 "{}: there is no page {path}",
                 board["title"]
             );
