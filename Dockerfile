@@ -15,6 +15,7 @@
 FROM debian:bookworm-slim AS manifests
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY .cargo .cargo
 COPY crates crates
 RUN find crates -type f ! -name Cargo.toml ! -name build.rs -delete \
     && find crates -type d -empty -delete \

@@ -6,6 +6,7 @@
 //! in the span of the batch, which lists the ids.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -356,16 +357,16 @@ impl Worker {
         Err(BatchError::Conflict)
     }
 
-    /// Returns the stored state of each key: of a long pull request that this process wrote last
-    /// from memory.
+    /// Returns the stored state of each key: from memory, where this process was the last to write
+    /// it.
     async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>, StoreError> {
-        let (mut known, mut unknown) = (Vec::with_capacity(keys.len()), Vec::new());
-        for key in keys {
-            match self.turns.kept(*key) {
-                Some(kept) if self.store.version(*key).await? == kept.version => known.push(kept),
-                _ => unknown.push(*key),
-            }
-        }
+        let mut known = self.store.current(self.turns.kept(keys)).await?;
+        let found: BTreeSet<_> = known.iter().map(|known| known.pull_request.key).collect();
+        let unknown: Vec<_> = keys
+            .iter()
+            .filter(|key| !found.contains(key))
+            .copied()
+            .collect();
         if !unknown.is_empty() {
             known.extend(self.store.load(&unknown).await?);
         }

@@ -1,18 +1,22 @@
 //! The turns of the workers of one process. A pull request belongs to one worker at a time, so that
 //! two never write the same row; between processes the version of the row decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use tallyhook_core::github::types::PrKey;
 use tallyhook_store::{PendingDelivery, StoredPullRequest};
 use tokio::sync::{Notify, RwLock};
 
-/// The number of facts from which on a pull request is long: it has batches of its own, and is kept
-/// in memory between them, since reading it takes longer than applying a batch to it.
+/// The number of facts from which on a pull request is long: it has batches of its own, since
+/// applying one takes long.
 const LONG: usize = 256;
-/// The most facts of long pull requests in memory, about 40 MB.
+/// The most facts of pull requests in memory, about 40 MB.
 const MOST_KEPT: usize = 100_000;
+/// A pull request without any takes the room of so many facts, and its text that of one for each of
+/// so many bytes.
+const ROOM_OF_ONE: usize = 100;
+const BYTES_OF_FACT: usize = 400;
 /// The size from which on a body has a transaction of its own.
 const LARGE_BODY: u64 = 1024 * 1024;
 
@@ -24,8 +28,49 @@ pub struct WorkerTurns {
     pub(crate) alone: RwLock<()>,
     taken: Mutex<BTreeSet<PrKey>>,
     freed: Notify,
-    /// Long pull requests as they were written last, the latest at the end.
-    kept: Mutex<Vec<StoredPullRequest>>,
+    kept: Mutex<KeptPullRequests>,
+}
+
+/// Pull requests as they were written last: deliveries about one follow each other, and reading it
+/// takes longer than applying one of them.
+#[derive(Default)]
+struct KeptPullRequests {
+    by_key: HashMap<PrKey, (u64, StoredPullRequest)>,
+    /// The latest at the end.
+    by_age: BTreeMap<u64, PrKey>,
+    /// The age of the next one.
+    next: u64,
+    /// The sum of their [`room_of`].
+    room: usize,
+}
+
+impl KeptPullRequests {
+    fn insert(&mut self, known: StoredPullRequest) {
+        let key = key_of(&known);
+        self.remove(key);
+        self.room += room_of(&known);
+        self.by_age.insert(self.next, key);
+        self.by_key.insert(key, (self.next, known));
+        self.next += 1;
+        while self.room > MOST_KEPT
+            && let Some((_, oldest)) = self.by_age.first_key_value()
+        {
+            let oldest = *oldest;
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, key: PrKey) -> Option<StoredPullRequest> {
+        let (age, known) = self.by_key.remove(&key)?;
+        self.by_age.remove(&age);
+        self.room -= room_of(&known);
+        Some(known)
+    }
+
+    fn is_long(&self, key: PrKey) -> bool {
+        let kept = self.by_key.get(&key);
+        kept.is_some_and(|(_, known)| facts(known) > LONG)
+    }
 }
 
 /// Deliveries that may be applied together.
@@ -64,14 +109,14 @@ impl WorkerTurns {
         Vec<PendingDelivery>,
         Vec<DeliveryGroup>,
     ) {
-        let long: BTreeSet<PrKey> = self.kept.lock().iter().map(key_of).collect();
+        let kept = self.kept.lock();
         let mut taken = self.taken.lock();
         let (mut keys, mut free) = (BTreeSet::new(), Vec::new());
         let (mut waiting, mut large) = (DeliveryGroup::default(), Vec::new());
         let mut apart: BTreeMap<PrKey, Vec<PendingDelivery>> = BTreeMap::new();
         for delivery in deliveries {
             match delivery.key {
-                Some(key) if long.contains(&key) => apart.entry(key).or_default().push(delivery),
+                Some(key) if kept.is_long(key) => apart.entry(key).or_default().push(delivery),
                 Some(key) if taken.contains(&key) => {
                     waiting.keys.insert(key);
                     waiting.deliveries.push(delivery);
@@ -112,30 +157,30 @@ impl WorkerTurns {
         }
     }
 
-    /// Takes a long pull request out of memory.
-    pub(crate) fn kept(&self, key: PrKey) -> Option<StoredPullRequest> {
+    /// Takes those of the pull requests out of memory that are kept there.
+    pub(crate) fn kept(&self, keys: &[PrKey]) -> Vec<StoredPullRequest> {
         let mut kept = self.kept.lock();
-        let place = kept.iter().position(|known| key_of(known) == key)?;
-        Some(kept.remove(place))
+        keys.iter().filter_map(|key| kept.remove(*key)).collect()
     }
 
-    /// Keeps the long ones of these in memory, and of all as many as fit.
+    /// Keeps these in memory, and of all the latest, as many as fit.
     pub(crate) fn keep(&self, written: impl IntoIterator<Item = StoredPullRequest>) {
         let mut kept = self.kept.lock();
-        kept.extend(written.into_iter().filter(|known| facts(known) > LONG));
-        let mut room = MOST_KEPT;
-        let fitting = kept.iter().rev().take_while(|known| {
-            let fits = facts(known) <= room;
-            room = room.saturating_sub(facts(known));
-            fits
-        });
-        let excess = kept.len() - fitting.count();
-        kept.drain(..excess);
+        for known in written {
+            kept.insert(known);
+        }
     }
 }
 
 fn key_of(known: &StoredPullRequest) -> PrKey {
     known.pull_request.key
+}
+
+/// Returns the room that it takes in memory, in facts.
+fn room_of(known: &StoredPullRequest) -> usize {
+    let conversation = known.pull_request.conversation.as_ref();
+    let body = conversation.and_then(|dated| dated.value.body.as_ref());
+    ROOM_OF_ONE + facts(known) + body.map_or(0, String::len) / BYTES_OF_FACT
 }
 
 /// Returns the number of entries that grow with its history.
@@ -248,17 +293,27 @@ mod tests {
         assert_eq!(ids(&free), [2, 4]);
         assert_eq!(groups(&apart), [(vec![1], vec![1]), (vec![], vec![3])]);
         let _turn = turns.take(BTreeSet::from([key(1)])).await;
-        assert!(turns.kept(key(1)).is_some() && turns.kept(key(2)).is_none());
     }
 
     #[test]
-    fn the_latest_long_pull_requests_stay_in_memory_as_far_as_they_fit() {
+    fn the_latest_pull_requests_stay_in_memory_as_far_as_they_fit() {
         let turns = WorkerTurns::default();
-        turns.keep([1, 2, 3].map(|number| with_facts(number, MOST_KEPT / 3)));
+        let third = MOST_KEPT / 3 - ROOM_OF_ONE;
+        turns.keep([1, 2, 3].map(|number| with_facts(number, third)));
         turns.keep([with_facts(4, MOST_KEPT / 2)]);
-        let kept = [1, 2, 3, 4].map(|number| turns.kept(key(number)).is_some());
-        assert_eq!(kept, [false, false, true, true]);
-        turns.keep([with_facts(5, MOST_KEPT + 1)]);
-        assert!(turns.kept(key(5)).is_none());
+        let keys = [1, 2, 3, 4].map(key);
+        let kept =
+            |turns: &WorkerTurns| -> Vec<_> { turns.kept(&keys).iter().map(key_of).collect() };
+        assert_eq!(kept(&turns), [key(3), key(4)]);
+        assert_eq!(kept(&turns), [], "they are taken out");
+        turns.keep([with_facts(1, third), with_facts(5, MOST_KEPT)]);
+        assert_eq!(turns.kept.lock().room, 0, "one that does not fit ends all");
+        let short = (1..).take(MOST_KEPT / ROOM_OF_ONE + 1);
+        turns.keep(short.map(|number| with_facts(number, 0)));
+        assert_eq!(
+            kept(&turns),
+            [key(2), key(3), key(4)],
+            "however short they are"
+        );
     }
 }

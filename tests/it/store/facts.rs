@@ -12,7 +12,7 @@ use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::domain::recording::ListedCommits;
+use tallyhook_core::domain::recording::{ListedCommits, PullRequestRecord};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::task::Patterns;
 use tallyhook_core::domain::timings::timings;
@@ -22,7 +22,7 @@ use tallyhook_core::event::{
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation, Store,
-    VersionConflict,
+    StoredPullRequest, VersionConflict,
 };
 
 use super::{WHOLE_LIFE, accept, histories, now, open, recording, repository, state, write};
@@ -39,6 +39,7 @@ on_every_database! {
     pull_request_is_read_as_written,
     commits_are_those_of_the_newest_list_in_any_order,
     long_timeline_is_read_as_written_and_its_row_stays_short,
+    pull_request_in_memory_is_the_one_that_is_read,
     fetched_timeline_takes_the_place_of_stored_segments,
     write_based_on_an_older_version_is_refused,
     older_snapshot_is_refused_by_the_database,
@@ -149,11 +150,6 @@ async fn long_timeline_is_read_as_written_and_its_row_stays_short(database: Data
     let expected = write_long_history(&store).await;
     let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
     assert_eq!(read.pull_request, expected);
-    assert_eq!(
-        store.version(histories::KEY).await.unwrap(),
-        read.version,
-        "the version is that of the row"
-    );
     assert!(expected.timeline.len() >= 1_000 && expected.observed.len() >= 1_000);
     let size = "length(CAST(timeline AS text)) + length(CAST(observed AS text))";
     let bytes = database
@@ -162,6 +158,49 @@ async fn long_timeline_is_read_as_written_and_its_row_stays_short(database: Data
     assert!(bytes < 40_000, "a write stores {bytes} bytes of history");
     let lost = "SELECT count(*) FROM timeline_segments";
     assert!(database.select(lost).await > 5);
+}
+
+/// A worker goes on with what it wrote, and so must find it as a reader does.
+async fn pull_request_in_memory_is_the_one_that_is_read(database: Database) {
+    let store = open(&database).await;
+    let steps = [labels(150), WHOLE_LIFE.to_vec()].concat();
+    let events = histories::events(false, None, &steps);
+    let mut kept: Option<StoredPullRequest> = None;
+    for event in &events {
+        let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
+        if let Some(kept) = kept.take() {
+            let kept = store.current(vec![kept]).await.unwrap().remove(0);
+            assert_eq!(kept.pull_request, read.pull_request);
+            assert_eq!(
+                (
+                    kept.version,
+                    kept.parties_hash,
+                    kept.repository.clone(),
+                    kept.fills_segment()
+                ),
+                (
+                    read.version,
+                    read.parties_hash,
+                    read.repository.clone(),
+                    read.fills_segment()
+                )
+            );
+        }
+        let mut known = read;
+        known.pull_request.apply(event, Source::Webhook);
+        let reviews = known.pull_request.reviews.keys().copied().collect();
+        let write = recording(known, reviews);
+        store.record(&write, now()).await.unwrap().unwrap();
+        kept = write
+            .pull_requests
+            .into_iter()
+            .map(PullRequestRecord::written)
+            .next();
+    }
+    let stale = kept.unwrap();
+    write(&store, &WHOLE_LIFE).await;
+    assert_eq!(store.current(vec![stale]).await.unwrap().len(), 0);
+    assert_eq!(store.current(Vec::new()).await.unwrap().len(), 0);
 }
 
 async fn fetched_timeline_takes_the_place_of_stored_segments(database: Database) {

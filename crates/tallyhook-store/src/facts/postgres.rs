@@ -18,7 +18,7 @@ use super::derived::DerivedColumns;
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
     FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns, SegmentColumns,
-    columns_of, pull_request_update,
+    VersionRow, columns_of, known_columns, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -38,7 +38,7 @@ use crate::{
 
 static LOAD: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT p.*, {}, coalesce((\
+        "SELECT {}, {}, coalesce((\
              SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
              AND r.number = p.number\
          ), '[]') AS reviews, \
@@ -48,11 +48,27 @@ static LOAD: LazyLock<String> = LazyLock::new(|| {
          ), '[]') AS segments \
          FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
          WHERE (p.repo_id, p.number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+        known_columns(),
         RepositorySeen::COLUMNS
     )
 });
 
+static VERSIONS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+         WHERE (p.repo_id, p.number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+        VersionRow::columns()
+    )
+});
+
 impl PostgresDatabase {
+    pub(crate) async fn versions(&self, keys: &[PrKey]) -> Result<Vec<VersionRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(VERSIONS.as_str()));
+        let query = query.bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>());
+        let query = query.bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
+        self.connections.fetch_all(query).await
+    }
+
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
         // One statement, so that reviews, segments and row are of one snapshot.
         let query = sqlx::query_as(AssertSqlSafe(LOAD.as_str()));

@@ -148,6 +148,16 @@ pub(crate) fn pull_request_update() -> String {
     )
 }
 
+/// Returns the columns to load, of the table called `p`: the numbers are computed again from the
+/// facts, and not read.
+pub(crate) fn known_columns() -> String {
+    let columns: Vec<_> = KnownColumns::COLUMNS
+        .iter()
+        .map(|column| format!("p.{column}"))
+        .collect();
+    columns.join(", ")
+}
+
 /// Hardly any snapshot has a mark.
 fn marks(marks: &BTreeSet<SnapshotMark>) -> Option<Words> {
     let names = marks.iter().map(|mark| mark.as_str().to_owned());
@@ -348,6 +358,39 @@ impl RepositorySeen {
             private: self.repo_private,
         });
         dated(self.repo_seen_at, details)
+    }
+}
+
+/// The version of a stored pull request, and its repository.
+#[derive(FromRow)]
+pub(crate) struct VersionRow {
+    repo_id: i64,
+    number: i64,
+    version: i64,
+    #[sqlx(flatten)]
+    repository: RepositorySeen,
+}
+
+impl VersionRow {
+    /// The columns of `p`, the pull request, and `r`, its repository.
+    pub(crate) fn columns() -> String {
+        let repository = RepositorySeen::COLUMNS;
+        format!("p.repo_id, p.number, p.version, {repository}")
+    }
+
+    pub(crate) fn key(&self) -> PrKey {
+        PrKey {
+            repo: RepoId(self.repo_id),
+            number: PrNumber(self.number),
+        }
+    }
+
+    /// Returns `known` with this repository, if it is of this version.
+    pub(crate) fn confirm(self, known: StoredPullRequest) -> Option<StoredPullRequest> {
+        (known.version == self.version).then(|| StoredPullRequest {
+            repository: self.repository.details(),
+            ..known
+        })
     }
 }
 

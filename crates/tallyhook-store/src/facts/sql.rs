@@ -1,8 +1,11 @@
 //! Statements about the facts.
 
+use std::collections::HashMap;
+
 use tallyhook_core::domain::timings::DEFINITION;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
+use super::row::VersionRow;
 use crate::database::{Database, Statement, statement};
 use crate::{BatchWrite, Moment, Result, Store, StoredPullRequest, VersionConflict};
 
@@ -32,15 +35,24 @@ impl Store {
         }
     }
 
-    /// Returns the stored version of a pull request; 0 while there is no row.
-    pub async fn version(&self, key: PrKey) -> Result<i64> {
-        let query =
-            statement("SELECT version FROM pull_requests WHERE repo_id = $1 AND number = $2");
-        let row: Option<(i64,)> = self
-            .database
-            .row(query.bind(key.repo.0).bind(key.number.0))
-            .await?;
-        Ok(row.map_or(0, |(version,)| version))
+    /// Returns those of pull requests in memory, as they were written once, that are not written
+    /// since, each with its repository as it is now.
+    pub async fn current(&self, kept: Vec<StoredPullRequest>) -> Result<Vec<StoredPullRequest>> {
+        if kept.is_empty() {
+            return Ok(kept);
+        }
+        let keys: Vec<_> = kept.iter().map(|known| known.pull_request.key).collect();
+        let stored = match &self.database {
+            Database::Sqlite(database) => database.versions(&keys).await?,
+            Database::Postgres(database) => database.versions(&keys).await?,
+        };
+        let mut stored: HashMap<PrKey, VersionRow> =
+            stored.into_iter().map(|row| (row.key(), row)).collect();
+        let is_current = |known: StoredPullRequest| {
+            let row = stored.remove(&known.pull_request.key)?;
+            row.confirm(known)
+        };
+        Ok(kept.into_iter().filter_map(is_current).collect())
     }
 
     /// Writes facts and numbers, and finishes the deliveries they are from, in one transaction. The

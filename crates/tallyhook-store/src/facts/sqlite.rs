@@ -15,7 +15,7 @@ use super::derived::DerivedColumns;
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
     FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns, SegmentColumns,
-    columns_of, pull_request_update,
+    VersionRow, columns_of, known_columns, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -43,20 +43,35 @@ struct LoadedRow {
 
 static LOAD: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT p.*, {} FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+        "SELECT {}, {} FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
          WHERE (p.repo_id, p.number) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        known_columns(),
         RepositorySeen::COLUMNS
     )
 });
 
+static VERSIONS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+         WHERE (p.repo_id, p.number) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        VersionRow::columns()
+    )
+});
+
+/// Returns keys as the JSON that statements take apart.
+fn keys_json<'a>(keys: impl IntoIterator<Item = &'a PrKey>) -> Result<String> {
+    let pairs = keys.into_iter().map(|key| (key.repo, key.number));
+    to_json(&pairs.collect::<Vec<_>>())
+}
+
 impl SqliteDatabase {
+    pub(crate) async fn versions(&self, keys: &[PrKey]) -> Result<Vec<VersionRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(VERSIONS.as_str())).bind(keys_json(keys)?);
+        self.fetch_all(query).await
+    }
+
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
-        let json = to_json(
-            &keys
-                .iter()
-                .map(|key| (key.repo, key.number))
-                .collect::<Vec<_>>(),
-        )?;
+        let json = keys_json(keys)?;
         // One snapshot for all queries, so that reviews, segments and row belong together.
         let mut snapshot = self.snapshot().await?;
         let rows: Vec<LoadedRow> = sqlx::query_as(AssertSqlSafe(LOAD.as_str()))
@@ -450,8 +465,7 @@ async fn write_parties(
     if changed.keys.is_empty() {
         return Ok(());
     }
-    let keys = changed.keys.iter().map(|key| (key.repo, key.number));
-    let keys = to_json(&keys.collect::<Vec<_>>())?;
+    let keys = keys_json(&changed.keys)?;
     for delete in [
         "DELETE FROM waiting_parties WHERE (repo_id, number) IN \
          (SELECT value ->> 0, value ->> 1 FROM json_each($1))",

@@ -120,7 +120,12 @@ impl AiAccounts {
 
     /// Returns the roles of an account; none for an account that is not in the list.
     pub(super) fn roles(&self, account: &Account) -> &[AiRole] {
-        let by_login = || self.by_login.get(&account.login.to_lowercase());
+        // Of the few that have no id; logins are ASCII.
+        let by_login = || {
+            let mut accounts = self.by_login.iter();
+            let known = accounts.find(|(login, _)| login.eq_ignore_ascii_case(&account.login));
+            known.map(|(_, roles)| roles)
+        };
         let roles = self.by_id.get(&account.id.0).or_else(by_login);
         roles.map_or(&[], Vec::as_slice)
     }

@@ -26,6 +26,10 @@ impl ToggleHistory {
     /// Returns the stretches in which it was on, by time, from `start` on.
     pub(super) fn intervals(&self, start: Timestamp) -> Vec<Interval> {
         let mut intervals = Vec::new();
+        // Most are never on, and their times need not be put in order.
+        if !self.starts_on && self.on.is_empty() && !self.observed.iter().any(|(_, on)| *on) {
+            return intervals;
+        }
         let mut since = self.starts_on.then_some(start);
         for (at, turns) in self.turns() {
             for on in turns {
