@@ -120,7 +120,8 @@ impl ApiState {
         Ok(items(&self.channels, &self.store).await?)
     }
 
-    /// Sends a notification again as `POST /api/notifications/{event_id}/{channel}/retry`.
+    /// Makes a notification that was given up pending again, with all attempts, as `POST
+    /// /api/notifications/{event_id}/{channel}/retry`.
     ///
     /// # Errors
     /// Those of the API.
@@ -129,7 +130,17 @@ impl ApiState {
         event_id: &str,
         channel: &str,
     ) -> Result<(), ApiError> {
-        retried(self, event_id, channel).await
+        let dead = ApiError::NotFound("notification that was given up");
+        // No worker sends for a channel that is not in the settings.
+        let channel = self.channels.named(channel);
+        let channel = channel.ok_or(ApiError::NotFound("channel"))?;
+        let Ok(event) = event_id.parse::<EventId>() else {
+            return Err(dead);
+        };
+        let retried = self
+            .store
+            .retry_notification(&channel.name, event, Utc::now());
+        if retried.await? { Ok(()) } else { Err(dead) }
     }
 
     /// Sends a test message as `POST /api/channels/{name}/test`.
@@ -190,31 +201,12 @@ pub(super) async fn retry(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (event_id, channel) = path.into_inner();
-    retried(&api, &event_id, &channel).await?;
+    api.retry_notification(&event_id, &channel).await?;
     Ok(HttpResponse::Accepted().json(RetriedNotification {
         status: "pending",
         channel,
         event_id,
     }))
-}
-
-/// Makes a notification that was given up pending again, with all attempts.
-///
-/// # Errors
-/// If there is no such channel or notification, or the database fails.
-pub(crate) async fn retried(api: &ApiState, event_id: &str, channel: &str) -> Result<(), ApiError> {
-    let dead = ApiError::NotFound("notification that was given up");
-    // No worker sends for a channel that is not in the settings.
-    let channel = api.channels.named(channel);
-    let channel = channel.ok_or(ApiError::NotFound("channel"))?;
-    let Ok(event) = event_id.parse::<EventId>() else {
-        return Err(dead);
-    };
-    let is_pending = api
-        .store
-        .retry_notification(&channel.name, event, Utc::now())
-        .await?;
-    if is_pending { Ok(()) } else { Err(dead) }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

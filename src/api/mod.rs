@@ -80,7 +80,6 @@ pub(crate) use self::answers::{names_first, prefers_html};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
-pub(crate) use self::channels::retried as retry_notification;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::{DeadLetterGroup, RepositoryFilter, Store};
+use tallyhook_store::{DeadLetterGroup, Store};
 
 use super::deliveries::DeadLettersQuery;
 use super::error::ApiError;
