@@ -7,6 +7,7 @@ use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::text::one_line;
 use tallyhook_store::{AccessRole, NewSession, SessionId, SessionRecord, TokenHash};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::caller::{Caller, CallerCredential, CallerKind, session_times};
@@ -227,7 +228,7 @@ pub(crate) async fn sign_in_once(
 ) -> Result<StartedSession, ApiError> {
     same_origin::refuse_unstated(request)?;
     refuse_plain(request)?;
-    let token = api.one_time_logins.redeem(code);
+    let token = api.one_time_logins.redeem(code, Instant::now());
     let token = token.ok_or_else(|| api.wrong_tokens.refuse(auth::peer(request), true))?;
     start(api, request, token).await
 }

@@ -238,8 +238,15 @@ pub(super) fn block<T>(read: Result<T, ApiError>, show: impl FnOnce(T) -> Markup
 pub(super) async fn in_time<T>(
     read: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<T, ApiError> {
+    within(MAX_READ, read).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    read: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
     let slow = || ApiError::Busy("it takes longer than 5 seconds; choose a shorter period");
-    let read = timeout(MAX_READ, read).await;
+    let read = timeout(limit, read).await;
     read.unwrap_or_else(|_| Err(slow()))
 }
 
@@ -293,5 +300,24 @@ impl Document {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn part_that_fails_or_takes_long_says_so_in_its_place() {
+        let show = |number: u8| html! { b { (number) } };
+        let shown = block(in_time(ready(Ok(7))).await, show).into_string();
+        assert_eq!(shown, "<b>7</b>");
+        let slow = block(within(Duration::ZERO, pending()).await, show).into_string();
+        assert!(slow.contains("role=\"alert\""), "{slow}");
+        assert!(slow.contains("longer than 5 seconds"), "{slow}");
+        let failed = block(Err(ApiError::NotFound("<b>")), show).into_string();
+        assert!(failed.contains("there is no such &lt;b&gt;."), "{failed}");
     }
 }

@@ -250,3 +250,24 @@ fn refusal(request: &HttpRequest, refused: &ApiError) -> HttpResponse {
         .insert_header((LOCATION, login.unwrap_or_else(|| "/login".to_owned())))
         .finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_address_begins_with_no_path_of_this_server() {
+        for (base, expected) in [
+            ("", false),
+            ("/tallyhook", false),
+            ("/tools/api", false),
+            ("/api", true),
+            ("/ws/x", true),
+            ("/login", true),
+            ("/assets", true),
+            ("/apis", false),
+        ] {
+            assert_eq!(is_taken(base), expected, "{base}");
+        }
+    }
+}

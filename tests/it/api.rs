@@ -340,7 +340,6 @@ async fn an_invalid_query_is_a_bad_request() {
 async fn unknown_resources_are_404_and_malformed_requests_are_400() {
     let server = TestServer::start().await;
     for path in [
-        "/",
         "/nothing",
         "/api/nothing",
         "/api/prs/",

@@ -9,6 +9,7 @@ use chrono::{TimeDelta, Utc};
 use clap::Args;
 use tallyhook_core::domain::metrics::DurationSummary;
 use tallyhook_store::{AggregateFilter, PullRequestFilter, Store};
+use tokio::time::Instant;
 
 use super::recorded::{self, RecordedDelivery};
 use super::replay::{DeliverySender, endpoint};
@@ -142,7 +143,7 @@ async fn show(
         "\nNotifications from {}/ws:",
         url.replace("http:", "ws:")
     ))?;
-    let link = running.one_time_logins.create(token);
+    let link = running.one_time_logins.create(token, Instant::now());
     let ending = match once {
         true => numbers,
         false => format!(

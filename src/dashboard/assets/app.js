@@ -158,7 +158,8 @@
 
   function show(next) {
     const isNew = next !== state;
-    if (next !== "stale") seenAt = Date.now();
+    // A page that was live knew everything until now.
+    if (next !== "stale" || state === "live") seenAt = Date.now();
     state = next;
     document.body.classList.toggle("stale", next === "stale");
     if (!status || (!isNew && next !== "polled")) return;

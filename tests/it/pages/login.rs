@@ -204,7 +204,8 @@ async fn browser_goes_on_within_this_server_alone() {
 #[tokio::test]
 async fn link_signs_in_once_and_only_when_its_button_is_pressed() {
     let server = TestServer::start().await;
-    let path = server.running.one_time_logins.create(TOKEN);
+    let logins = &server.running.one_time_logins;
+    let path = logins.create(TOKEN, tokio::time::Instant::now());
     for _ in 0..2 {
         // As a program that looks at links before a person does.
         let (response, page) = get(&server, &path, "").await;
