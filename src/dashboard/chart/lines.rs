@@ -22,7 +22,7 @@ pub(in crate::dashboard) fn lines(title: &str, labels: &[String], drawn: &[Chart
         (axis.grid())
         (column_labels(labels.iter().map(String::as_str)))
         @for (order, line) in drawn.iter().enumerate() {
-            @let known = known_places(line, labels.len(), |column| middle(column), axis);
+            @let known = known_places(line, labels.len(), &middle, axis);
             @for part in known.chunk_by(|one, next| one.column + 1 == next.column) {
                 polyline class={ "line " (line.name) } points=(points(part)) {}
             }
