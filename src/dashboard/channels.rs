@@ -124,14 +124,14 @@ fn log_table(page: &PageRequest, log: &Page<NotificationItem>) -> Markup {
                         th scope="col" .hide { "Taken up" } th scope="col" .hide { "Answer" }
                     }
                 }
-                tbody { @for item in &log.items { (log_row(item)) } }
+                tbody { @for item in &log.items { (log_row(page, item)) } }
             }
         }
         (next(page, "/channels", log.next.as_deref()))
     }
 }
 
-fn log_row(item: &NotificationItem) -> Markup {
+fn log_row(page: &PageRequest, item: &NotificationItem) -> Markup {
     let event = item.notification.event_id();
     let answer = item.answer.as_deref().unwrap_or(words::UNKNOWN);
     let state = match item.state {
@@ -151,7 +151,6 @@ fn log_row(item: &NotificationItem) -> Markup {
             }
             td .hide { (words::stated(Some(&item.taken_up_at))) }
             td .hide { bdi { (one_line(answer, MAX_TEXT)) } }
-
         }
     }
 }

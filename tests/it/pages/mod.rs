@@ -3,6 +3,7 @@
 mod bearer;
 mod browser;
 mod channels;
+mod crawler;
 mod dead_letters;
 mod deliveries;
 mod explain;
