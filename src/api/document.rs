@@ -29,6 +29,7 @@ use super::{add_routes, error, session_cookie};
         tallyhook_core::domain::business_time::DurationClock,
         tallyhook_core::domain::metrics::CalendarBucket,
         tallyhook_core::domain::metrics::DurationName,
+        tallyhook_core::domain::metrics::ExclusionReason,
         super::metrics::Breakdown,
         super::metrics::ComparedRange,
         super::waiting::WaitingOnKind,

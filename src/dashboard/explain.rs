@@ -119,7 +119,7 @@ fn ordered(page: &PageRequest, found: &ExplainedPercentile) -> Markup {
     let rows = found.rows.strip_prefix("/api").unwrap_or(&found.rows);
     html! {
         @if !found.around.is_empty() {
-            table #around data-n="ranks and hours" {
+            table id="around" class="plain" data-n="ranks and hours" {
                 caption {
                     "Around the rank, in ascending order. "
                     a href=(page.links.path(rows)) { "All of them" }

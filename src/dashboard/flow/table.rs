@@ -150,8 +150,10 @@ impl FlowRow<'_> {
                 td .num .hide {
                     (filter.count(page, now.missing as u64, &[("counted", "true"), ("missing", name)]))
                 }
-                @if let Some(values) = &now.values {
-                    td colspan="3" data-n="hours of single pull requests" { (few(values)) }
+                @if let Some(values) = now.values.as_deref().filter(|values| !values.is_empty()) {
+                    td .num data-n="hours of single pull requests" { (few(values)) }
+                    td .num .hide { (words::UNKNOWN) }
+                    td .num { (words::UNKNOWN) }
                 } @else {
                     td .num { (self.percentile(page, filter, "0.5", now.p50_hours, now.p50_interval_hours)) }
                     td .num .hide { (self.percentile(page, filter, "0.75", now.p75_hours, now.p75_interval_hours)) }
@@ -180,7 +182,7 @@ impl FlowRow<'_> {
                     (words::hours(hours))
                 }
                 @if let Some([low, high]) = interval {
-                    br; small data-n="a measure in hours" {
+                    br; small .hide data-n="a measure in hours" {
                         "(" (words::hours(Some(low))) " to " (words::hours(Some(high))) ")"
                     }
                 }
@@ -197,10 +199,7 @@ fn few(values: &[f64]) -> Markup {
         .iter()
         .map(|hours| words::hours(Some(*hours)))
         .collect();
-    html! {
-        @if values.is_empty() { (words::UNKNOWN) }
-        @else { "too few for percentiles: " (values.join(", ")) }
-    }
+    html! { (values.join(", ")) br; small { "too few for percentiles" } }
 }
 
 /// Returns the difference of the medians in words, and how sure it is.
