@@ -32,7 +32,8 @@ fn any_stage() -> impl Strategy<Value = Stage> {
 
 /// Returns the values of an attribute that has a number.
 fn numbers(svg: &str, attribute: &str) -> Vec<f64> {
-    let parts = svg.split(&format!(" {attribute}=\"")).skip(1);
+    let begin = format!(" {attribute}=\"");
+    let parts = svg.split(&begin).skip(1);
     let values = parts.map(|part| part.split('"').next().unwrap());
     values.map(|value| value.parse().unwrap()).collect()
 }

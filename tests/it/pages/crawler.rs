@@ -191,6 +191,7 @@ async fn rows_of(browser: &Browser, list: &str) -> Result<(usize, String), Strin
     Err(format!("{list}: more than {MAX_PAGES} pages"))
 }
 
+#[expect(clippy::print_stdout, reason = "the exceptions are there to be read")]
 #[tokio::test]
 async fn every_link_leads_somewhere_and_every_number_to_its_rows() {
     let Furnished { server, .. } = &Furnished::start().await;
