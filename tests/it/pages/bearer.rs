@@ -26,7 +26,15 @@ pub(super) async fn form_as(
 ) -> (u16, String, String) {
     let http = reqwest::Client::builder().redirect(redirect::Policy::none());
     let request = http.build().unwrap().post(format!("{}{path}", server.url));
-    answer(request.form(fields), token).await
+    {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request = request
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(body);
+        answer(request, token).await
+    }
 }
 
 /// Sends a form that is taken and returns the address of the next page.
