@@ -223,7 +223,7 @@ pub(super) fn block<T>(read: Result<T, ApiError>, show: impl FnOnce(T) -> Markup
             error.log();
             html! {
                 div .error role="alert" {
-                    p { "This part cannot be shown: " (error) "." }
+                    p { "This part cannot be shown: " bdi { (error) } "." }
                     p { "The rest of the page holds. " a href="" { "Load it again" } }
                 }
             }
