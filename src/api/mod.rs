@@ -37,6 +37,7 @@ mod sessions;
 mod settings;
 mod shared_reads;
 mod sync;
+mod task_items;
 mod task_pull_request;
 mod tasks;
 mod tokens;

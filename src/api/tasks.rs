@@ -20,6 +20,9 @@ use super::error::{ApiError, ApiErrorBody};
 use super::input::{JsonInput, QueryInput, parse_query};
 use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
+use super::task_items::{
+    HistoryItem, LinkedPullRequest, StatusDifference, TaskDetail, TaskItem,
+};
 use super::waiting::WaitingItem;
 use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
@@ -30,89 +33,6 @@ const MAX_BRANCH: usize = 255;
 const MAX_PATH: usize = 4096;
 /// Entries of the history that are shown.
 const HISTORY: u32 = 100;
-
-/// A task.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct TaskItem {
-    #[schema(value_type = String, format = "uuid")]
-    pub id: TaskId,
-    /// The key by which pull requests refer to it.
-    #[schema(example = "PROJ-123")]
-    pub key: Option<String>,
-    pub title: String,
-    pub status: TaskStatus,
-    /// `owner/name` of its repository.
-    pub repo: Option<String>,
-    pub branch: Option<String>,
-    pub worktree: Option<String>,
-    #[schema(format = "date-time")]
-    pub created_at: String,
-    #[schema(format = "date-time")]
-    pub updated_at: String,
-    /// The pull requests that are linked to it or name its key.
-    pub prs: Vec<LinkedPullRequest>,
-    /// The status that its pull requests would give it, if a person set another one later.
-    pub differs: Option<StatusDifference>,
-}
-
-/// A short form of a pull request.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = TaskPullRequest)]
-pub struct LinkedPullRequest {
-    #[schema(value_type = String, format = "uuid")]
-    pub pr_id: Uuid,
-    /// `owner/name`
-    pub repo: String,
-    #[schema(value_type = i64)]
-    pub number: PrNumber,
-    pub title: Option<String>,
-    pub state: PullRequestState,
-    pub html_url: Option<String>,
-    /// Of an open one: the one thing that it waits for.
-    pub waiting: Option<WaitingItem>,
-}
-
-/// A task with its history.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct TaskDetail {
-    #[serde(flatten)]
-    pub task: TaskItem,
-    /// Its changes and their causes, the newest first.
-    pub history: Vec<HistoryItem>,
-}
-
-/// The status of a task without the change that a person made.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Difference)]
-pub struct StatusDifference {
-    pub would_be: TaskStatus,
-    /// The pull request that gives this status.
-    #[schema(value_type = String, format = "uuid")]
-    pub pr_id: Uuid,
-    #[schema(value_type = i64)]
-    pub pr_number: PrNumber,
-    #[schema(value_type = String, format = "date-time")]
-    pub at: Timestamp,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HistoryItem {
-    /// The time of the cause.
-    #[schema(value_type = String, format = "date-time")]
-    pub at: Timestamp,
-    #[schema(format = "date-time")]
-    pub recorded_at: String,
-    /// Null for its creation; the same as the new one where the status did not change.
-    pub old_status: Option<TaskStatus>,
-    pub new_status: TaskStatus,
-    pub cause: TaskCause,
-    /// The pull request that is the cause.
-    #[schema(value_type = Option<String>, format = "uuid")]
-    pub pr_id: Option<Uuid>,
-    #[schema(value_type = Option<i64>)]
-    pub pr_number: Option<PrNumber>,
-    pub note: Option<String>,
-}
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

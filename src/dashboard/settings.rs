@@ -209,8 +209,18 @@ fn new_token(page: &PageRequest, created: &TokenCreated) -> Markup {
     }
 }
 
+/// Returns the name of the path, in which the escapes of a few signs are left by the router.
+fn token_name(page: &PageRequest) -> String {
+    let part = format!("name={}", page.part("name"));
+    let mut pairs = form_urlencoded::parse(part.as_bytes());
+    pairs
+        .next()
+        .map(|(_, name)| name.into_owned())
+        .unwrap_or_default()
+}
+
 async fn confirm_revoke(page: PageRequest) -> PageResult {
-    let name = page.part("name");
+    let name = token_name(&page);
     let tokens = page.api.tokens(&page.caller).await?;
     let token = tokens
         .items
@@ -228,7 +238,7 @@ async fn confirm_revoke(page: PageRequest) -> PageResult {
             "."
         }
         div .actions {
-            form method="post" action=(revoke_address(&page, name)) { (page.csrf()) button .danger { "Revoke it" } }
+            form method="post" action=(revoke_address(&page, &name)) { (page.csrf()) button .danger { "Revoke it" } }
             a href=(page.links.path("/settings")) { "Keep it" }
         }
     };
@@ -237,7 +247,7 @@ async fn confirm_revoke(page: PageRequest) -> PageResult {
 
 async fn revoke(page: PageRequest) -> PageResult {
     page.api
-        .revoke_token(&page.caller, page.part("name"))
+        .revoke_token(&page.caller, &token_name(&page))
         .await?;
     Ok(page.redirect(&page.links.path("/settings")))
 }

@@ -8,7 +8,8 @@ use super::browser::with_fields;
 
 /// Returns the status and the text of a page.
 pub(super) async fn page_as(server: &TestServer, token: &str, path: &str) -> (u16, String) {
-    let (status, _, text) = answer(server.http.get(format!("{}{path}", server.url)), token).await;
+    let request = http().get(format!("{}{path}", server.url));
+    let (status, _, text) = answer(request, token).await;
     (status, text)
 }
 
@@ -26,8 +27,7 @@ pub(super) async fn form_as(
     path: &str,
     fields: &[(&str, &str)],
 ) -> (u16, String, String) {
-    let http = reqwest::Client::builder().redirect(redirect::Policy::none());
-    let request = http.build().unwrap().post(format!("{}{path}", server.url));
+    let request = http().post(format!("{}{path}", server.url));
     answer(with_fields(request, fields), token).await
 }
 
@@ -36,6 +36,12 @@ pub(super) async fn form(server: &TestServer, path: &str, fields: &[(&str, &str)
     let (status, location, text) = form_as(server, TOKEN, path, fields).await;
     assert_eq!(status, 303, "{path}: {text}");
     location
+}
+
+/// Returns a client that does not follow where it is sent.
+fn http() -> reqwest::Client {
+    let http = reqwest::Client::builder().redirect(redirect::Policy::none());
+    http.build().unwrap()
 }
 
 async fn answer(request: RequestBuilder, token: &str) -> (u16, String, String) {

@@ -65,6 +65,7 @@ impl DeliveryFilter {
             source: None,
             reason: None,
             discarded: false,
+            until: None,
             ..self.clone()
         };
         let has_details = kept.state != self.state
