@@ -19,13 +19,14 @@ pub(in crate::dashboard) struct ScatterDot {
 
 /// Draws a dot for each pull request: a link to its page.
 pub(in crate::dashboard) fn scatter(title: &str, dots: &[ScatterDot]) -> Markup {
-    let axis = DoublingAxis::of(dots.iter().map(|dot| dot.hours));
-    let times = dots.iter().map(|dot| dot.merged_at);
+    let dots = || dots.iter().filter(|dot| dot.hours.is_finite());
+    let axis = DoublingAxis::of(dots().map(|dot| dot.hours));
+    let times = dots().map(|dot| dot.merged_at);
     let ends = times.clone().min().zip(times.max());
     let content = html! {
         (axis.grid())
         @if let Some((first, last)) = ends {
-            @for dot in dots {
+            @for dot in dots() {
                 @let x = LEFT + share(dot.merged_at, first, last) * ACROSS;
                 @let y = TOP + PLOT * (1.0 - axis.share(dot.hours));
                 a href=(dot.address) {
