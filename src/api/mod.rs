@@ -124,9 +124,9 @@ pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,
 };
-pub use self::task_items::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::task_pull_request::OpenPullRequestBody;
 pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody, LinkRequest};
+pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;

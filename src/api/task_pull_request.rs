@@ -10,8 +10,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::OptionalJsonInput;
-use super::task_items::TaskDetail;
-use super::tasks::{checked_title, find};
+use super::tasks::{TaskDetail, checked_title, find};
 use crate::tasks::{PullRequestOpener, PullRequestOptions, TaskPullRequest};
 
 /// GitHub's limit of a body, in bytes.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{ManualOverride, TaskId, TaskKey, TaskStatus, manual_override};
-use tallyhook_core::github::types::{PrKey, PrNumber};
+use tallyhook_core::domain::timings::PullRequestState;
+use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{
-    NewTask, PullRequestRow, Task, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
+    NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
 };
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -19,7 +20,10 @@ use super::error::{ApiError, ApiErrorBody};
 use super::input::{JsonInput, QueryInput, parse_query};
 use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
-use super::task_items::{HistoryItem, LinkedPullRequest, StatusDifference, TaskDetail, TaskItem};
+use super::task_items::{
+    HistoryItem, LinkedPullRequest, StatusDifference, TaskDetail, TaskItem,
+};
+use super::waiting::WaitingItem;
 use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
 
