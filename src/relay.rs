@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::clock::ClockWatch;
 use crate::leader::{LeaderWork, Leadership, while_leading};
+use crate::notify::CHANGES_KEPT;
 use crate::telemetry;
 
 /// The interval at which the inbox is read for due rows without a signal.
@@ -40,6 +41,9 @@ const PURGE_ADVANCE: TimeDelta = TimeDelta::days(1);
 /// Keys outlive bodies, so that a late repetition is still known as a duplicate.
 const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
+const CHANGE_PURGE_INTERVAL: Duration = Duration::from_mins(1);
+/// The changes of one portion: more than the batches of a second.
+const CHANGE_PURGE: u32 = 5000;
 /// The days after which events are deleted: a client of `/ws` resumes without a gap until then.
 const EVENT_DAYS: i64 = 7;
 /// A notification that could not be sent for so long is given up.
@@ -101,6 +105,7 @@ impl Relay {
             relay: &self,
             state: &state,
             next_purge: Instant::now() + TICK,
+            next_change_purge: Instant::now() + TICK,
             reckoned: None,
             advance: TimeDelta::zero(),
         };
@@ -172,6 +177,7 @@ struct Sweeper<'a> {
     relay: &'a Relay,
     state: &'a SweepState,
     next_purge: Instant,
+    next_change_purge: Instant,
     /// The time from which the purge under way reckons.
     reckoned: Option<Moment>,
     advance: TimeDelta,
@@ -223,6 +229,15 @@ impl Sweeper<'_> {
         }
         if is_tick && self.relay.queue.carries_events() {
             self.copy_dead().await;
+        }
+        if is_tick && Instant::now() >= self.next_change_purge {
+            let has_more = self.purge_changes().await;
+            self.next_change_purge = Instant::now()
+                + if has_more {
+                    TICK
+                } else {
+                    CHANGE_PURGE_INTERVAL
+                };
         }
         if Instant::now() >= self.next_purge {
             let has_more = self.purge().await;
@@ -337,6 +352,14 @@ impl Sweeper<'_> {
             }
         }
         self.reckoned
+    }
+
+    /// Deletes one portion of the changes that no page asks for any more. Returns whether there may
+    /// be more.
+    async fn purge_changes(&self) -> bool {
+        let before = Utc::now() - CHANGES_KEPT;
+        let purged = self.store().purge_changes(before, CHANGE_PURGE).await;
+        logged("delete old changes", purged).is_some_and(|purged| purged >= CHANGE_PURGE.into())
     }
 
     /// Deletes one portion of what is old. Returns whether there may be more.

@@ -117,7 +117,8 @@ pub(crate) async fn admit_page(
     if !request.method().is_safe() {
         same_origin::refuse_unstated(request.request())?;
         let payload = request.take_payload();
-        let body = request_body::read_form(request.request(), payload).await?;
+        let limit = request_body::PAGE_FORM;
+        let body = request_body::read_form(request.request(), payload, limit).await?;
         fields.extend(form_urlencoded::parse(&body).into_owned());
         let sent = fields.iter().find(|(name, _)| name == CSRF_FIELD);
         same_origin::check_form(request.request(), sent.map(|(_, value)| value.as_str()))?;

@@ -120,18 +120,6 @@ impl ApiState {
         Ok(items(&self.channels, &self.store).await?)
     }
 
-    /// Sends a notification again as `POST /api/notifications/{event_id}/{channel}/retry`.
-    ///
-    /// # Errors
-    /// Those of the API.
-    pub(crate) async fn retry_notification(
-        &self,
-        event_id: &str,
-        channel: &str,
-    ) -> Result<(), ApiError> {
-        retried(self, event_id, channel).await
-    }
-
     /// Sends a test message as `POST /api/channels/{name}/test`.
     ///
     /// # Errors

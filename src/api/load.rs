@@ -12,6 +12,7 @@ use super::ApiState;
 use super::caller::Caller;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::QueryInput;
+use super::reads::StoreReads;
 use super::waiting::WaitingOnKind;
 use crate::times::TimePoint;
 
@@ -32,19 +33,19 @@ pub(super) struct LoadQuery {
 
 /// The load of reviews. Numbers of teams with fewer than five people are left out.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct LoadAnswer {
+pub struct LoadAnswer {
     #[schema(value_type = String, format = "date-time")]
-    as_of: Timestamp,
+    pub as_of: Timestamp,
     /// By name.
-    items: Vec<LoadItem>,
-    concentration: ReviewConcentration,
+    pub items: Vec<LoadItem>,
+    pub concentration: ReviewConcentration,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-struct LoadItem {
-    kind: WaitingOnKind,
+pub struct LoadItem {
+    pub kind: WaitingOnKind,
     #[serde(flatten)]
-    load: PartyLoad,
+    pub load: PartyLoad,
 }
 
 /// Review requests and their answers by team, and how few people give most of the reviews.
@@ -64,17 +65,26 @@ pub(super) async fn load(
     caller: web::ReqData<Caller>,
     QueryInput(query): QueryInput<LoadQuery>,
 ) -> Result<web::Json<LoadAnswer>, ApiError> {
+    let reads = StoreReads {
+        me: caller.login.clone(),
+        ..api.reads()
+    };
+    answer(&reads, query).await.map(web::Json)
+}
+
+/// Returns the load as the reader may see it.
+pub(super) async fn answer(reads: &StoreReads, query: LoadQuery) -> Result<LoadAnswer, ApiError> {
     let kind = query.by.unwrap_or(WaitingOnKind::Team);
-    let by = match (kind, api.show_people) {
+    let by = match (kind, reads.show_people) {
         (WaitingOnKind::Team, _) => LoadParty::Teams,
         (WaitingOnKind::Person, true) => LoadParty::People,
         (WaitingOnKind::Person, false) => {
-            let me = caller.login.clone().ok_or(ApiError::PeopleHidden)?;
+            let me = reads.me.clone().ok_or(ApiError::PeopleHidden)?;
             LoadParty::Person(me)
         }
     };
     let filter = LoadFilter {
-        repo: api.repository(query.repo.as_deref()).await?,
+        repo: super::repository(&reads.store, query.repo.as_deref()).await?,
         from: query.from.map(|TimePoint(at)| at),
         to: query.to.map(|TimePoint(at)| at),
         by,
@@ -82,11 +92,13 @@ pub(super) async fn load(
     let ReviewLoad {
         parties,
         concentration,
-    } = api.store.review_load(&filter, &api.rules.bots).await?;
-    let items = parties.into_iter().map(|load| LoadItem { kind, load });
-    Ok(web::Json(LoadAnswer {
+    } = reads.store.review_load(&filter, &reads.rules.bots).await?;
+    let items = parties
+        .into_iter()
+        .map(|party| LoadItem { kind, load: party });
+    Ok(LoadAnswer {
         as_of: Utc::now().into(),
         items: items.collect(),
         concentration,
-    }))
+    })
 }

@@ -37,6 +37,7 @@ mod sessions;
 mod settings;
 mod shared_reads;
 mod sync;
+mod task_links;
 mod task_pull_request;
 mod tasks;
 mod tokens;
@@ -54,7 +55,8 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, web};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{
-    DurationComparison, DurationName, DurationSummary, StageSummaries, Summary,
+    DistributionBin, DurationComparison, DurationDistribution, DurationName, DurationSummary,
+    StageSummaries, Summary,
 };
 use tallyhook_core::domain::numbers::NumberRules;
 pub use tallyhook_core::domain::waiting::{WaitingFor, WaitingReason};
@@ -79,6 +81,7 @@ pub(crate) use self::answers::{names_first, prefers_html};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
 pub(crate) use self::caller::Caller;
 pub use self::caller::CallerKind;
+pub(crate) use self::channels::retried as retry_notification;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
@@ -93,12 +96,16 @@ pub(crate) use self::deliveries::{
 pub use self::doctor::DoctorReport;
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub use self::explain::ExplainedStep;
 pub(crate) use self::explain::flag_sentence;
-pub use self::explain::{ExplainedSegment, ExplainedStep};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::health_report::{HealthReport, QueueKind};
-pub use self::metrics::{BucketSummary, ComparedTime, CycleTime, TimeRange, TimeRanges};
+pub use self::load::{LoadAnswer, LoadItem};
+pub use self::metrics::{
+    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, MeasuredItem, MeasuredPoints,
+    PointItem, TimeRange, TimeRanges,
+};
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
 pub use self::pull_requests::{
@@ -118,8 +125,9 @@ pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,
 };
+pub(crate) use self::task_links::LinkRequest;
 pub(crate) use self::task_pull_request::OpenPullRequestBody;
-pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody, LinkRequest};
+pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody};
 pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -165,8 +173,6 @@ pub struct ApiState {
     pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
-    /// The days for which payloads of finished deliveries are kept.
-    pub retention_days: u32,
     /// The settings in force.
     pub config: Arc<Config>,
     /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.
@@ -334,8 +340,8 @@ fn with_caller() -> Scope<
         .viewer(tasks::show)
         .member(tasks::change)
         .member(task_pull_request::create)
-        .member(tasks::link)
-        .member(tasks::unlink)
+        .member(task_links::link)
+        .member(task_links::unlink)
         .viewer(tasks::of_story)
         .viewer(ws::create_ticket)
         .admin(channels::list)

@@ -14,12 +14,10 @@ use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
-    NotificationItem, PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels,
-    deliveries, listing, metrics, pull_requests, sync, waiting,
+    DurationDistribution, ExplainedPercentile, LoadAnswer, MeasuredPoints, NotificationItem,
+    PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels, deliveries, listing,
+    load, metrics, pull_requests, sync, waiting,
 };
-
-/// The most repositories that a choice of one names.
-const MAX_NAMES: u32 = 100;
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
 #[derive(Clone)]
@@ -88,16 +86,41 @@ impl StoreReads {
         metrics::compared(&self.store, &parse_query(query)?, clock).await
     }
 
-    /// Returns the names of the first page of `GET /api/repos`.
+    /// Answers as `GET /api/metrics/distribution`.
     ///
     /// # Errors
     /// Those of the API.
-    pub async fn repository_names(&self) -> Result<Vec<String>, ApiError> {
-        let listed = self
-            .store
-            .listed_after(RepositoryFilter::default(), None, MAX_NAMES)
-            .await?;
-        Ok(listed.into_iter().map(|listed| listed.name).collect())
+    pub async fn distribution(&self, query: &str) -> Result<DurationDistribution, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        metrics::distributed(self, &range, &clock, &parse_query(query)?).await
+    }
+
+    /// Answers as `GET /api/metrics/points`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn points(&self, query: &str) -> Result<MeasuredPoints, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let query = (&parse_query(query)?, &parse_query(query)?);
+        metrics::pointed(self, &range, &clock, query).await
+    }
+
+    /// Answers as `GET /api/metrics/explain`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn explained(&self, query: &str) -> Result<ExplainedPercentile, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let query = (&parse_query(query)?, &parse_query(query)?);
+        metrics::explained(self, &range, &clock, query).await
+    }
+
+    /// Answers as `GET /api/reviews/load`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn review_load(&self, query: &str) -> Result<LoadAnswer, ApiError> {
+        load::answer(self, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/waiting`.

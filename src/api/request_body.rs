@@ -15,13 +15,15 @@ use super::error::ApiError;
 /// The largest body, which is the limit of actix-web's JSON, too.
 const MAX_BYTES: BodyLimit = BodyLimit(2 * 1024 * 1024, "2 MiB");
 /// The largest body of a stranger.
-const MAX_FORM_BYTES: BodyLimit = BodyLimit(4 * 1024, "4 KiB");
+pub(super) const STRANGERS_FORM: BodyLimit = BodyLimit(4 * 1024, "4 KiB");
+/// The largest form of a page.
+pub(super) const PAGE_FORM: BodyLimit = BodyLimit(64 * 1024, "64 KiB");
 /// The time for the whole body.
 const BODY_TIME: Duration = Duration::from_secs(6);
 
 /// A number of bytes, and its name.
 #[derive(Clone, Copy)]
-struct BodyLimit(usize, &'static str);
+pub(super) struct BodyLimit(usize, &'static str);
 
 /// Reads the body of a request into memory.
 ///
@@ -40,18 +42,22 @@ pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Reads a small form, `application/x-www-form-urlencoded`, of a client that may be anyone.
+/// Reads a form, `application/x-www-form-urlencoded`.
 ///
 /// # Errors
 /// Those of [`read`], and [`ApiError::MediaType`].
-pub(super) async fn read_form(request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
+pub(super) async fn read_form(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: BodyLimit,
+) -> Result<Bytes, ApiError> {
     const FORM: &str = "application/x-www-form-urlencoded";
     let media_type = request.headers().get(CONTENT_TYPE);
     let media_type = media_type.and_then(|value| value.to_str().ok()?.split(';').next());
     if !media_type.is_some_and(|named| named.trim().eq_ignore_ascii_case(FORM)) {
         return Err(ApiError::MediaType(FORM));
     }
-    collect(request.headers(), payload, MAX_FORM_BYTES).await
+    collect(request.headers(), payload, limit).await
 }
 
 async fn collect(

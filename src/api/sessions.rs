@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::caller::{Caller, CallerCredential, CallerKind, session_times};
 use super::error::{ApiError, ApiErrorBody};
 use super::page::Page;
+use super::request_body::STRANGERS_FORM;
 use super::session_cookie::{self, csrf_token, header, is_loopback};
 use super::{ApiState, answers, auth, base_path, request_body, rfc3339, same_origin};
 
@@ -209,7 +210,8 @@ pub(crate) async fn sign_in(
 ) -> Result<(StartedSession, String), ApiError> {
     same_origin::refuse_unstated(request)?;
     refuse_plain(request)?;
-    let form = LoginForm::parse(&request_body::read_form(request, body).await?)?;
+    let body = request_body::read_form(request, body, STRANGERS_FORM).await?;
+    let form = LoginForm::parse(&body)?;
     let session = start(api, request, auth::hash(&form.token)).await?;
     Ok((session, form.next))
 }
@@ -304,7 +306,7 @@ pub(super) async fn logout(
 ) -> Result<HttpResponse, ApiError> {
     same_origin::refuse_unstated(&request)?;
     let body = match same_origin::is_form(&request) {
-        true => request_body::read_form(&request, body.into_inner()).await?,
+        true => request_body::read_form(&request, body.into_inner(), STRANGERS_FORM).await?,
         false => web::Bytes::new(),
     };
     same_origin::check_form(&request, form_field(&body, auth::CSRF_FIELD).as_deref())?;

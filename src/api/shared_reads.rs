@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::page::Page;
 use super::reads::StoreReads;
-use super::{ComparedTime, CycleTime, PullRequestItem, WaitingAnswer};
+use super::{ApiState, ComparedTime, CycleTime, PullRequestItem, RepositoryItem, WaitingAnswer};
 
 /// The lifetime of a shared answer.
 const LIFETIME: Duration = Duration::from_secs(1);
@@ -25,6 +25,7 @@ pub struct SharedReads {
     compared: SharedAnswers<ComparedTime>,
     cycle_times: SharedAnswers<CycleTime>,
     pull_requests: SharedAnswers<Page<PullRequestItem>>,
+    repositories: SharedAnswers<Page<RepositoryItem>>,
 }
 
 impl SharedReads {
@@ -68,6 +69,15 @@ impl SharedReads {
     ) -> Result<Arc<Page<PullRequestItem>>, ApiError> {
         let read = reads.pull_requests(query);
         self.pull_requests.get(query, asked, read).await
+    }
+
+    /// Answers as [`ApiState::repositories`], in the same way, with its first page.
+    pub(crate) async fn repositories(
+        &self,
+        api: &ApiState,
+        asked: Option<Instant>,
+    ) -> Result<Arc<Page<RepositoryItem>>, ApiError> {
+        self.repositories.get("", asked, api.repositories("")).await
     }
 }
 

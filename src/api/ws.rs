@@ -8,7 +8,7 @@ use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use chrono::Utc;
 use metrics::{counter, gauge};
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::EventId;
@@ -20,8 +20,12 @@ use super::caller::{Caller, CallerCredential, CallerKind};
 use super::error::ApiError;
 use super::input::QueryInput;
 use super::{ApiState, auth, rfc3339, routes, same_origin};
-use crate::notify::{FeedSubscription, NotificationFeed, NotificationFrame, SubscriptionError};
+use crate::notify::{
+    FeedSubscription, HintFeed, HintFrame, HintSubscription, NotificationFeed, NotificationFrame,
+    SubscriptionError,
+};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
+use crate::times::TimePoint;
 
 /// The lifetime of a ticket.
 const TICKET_LIFETIME: Duration = Duration::from_secs(30);
@@ -37,6 +41,7 @@ const EVENT_EXPIRED: u16 = 4410;
 /// The WebSocket clients of one process.
 pub struct WebSocketServer {
     feed: NotificationFeed,
+    hints: Arc<HintFeed>,
     slots: Arc<Semaphore>,
     heartbeat: Duration,
 }
@@ -44,9 +49,14 @@ pub struct WebSocketServer {
 impl WebSocketServer {
     /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token
     /// checked.
-    pub fn new(feed: NotificationFeed, clients: u32, heartbeat: Duration) -> Self {
+    pub fn new(
+        (feed, hints): (NotificationFeed, Arc<HintFeed>),
+        clients: u32,
+        heartbeat: Duration,
+    ) -> Self {
         Self {
             feed,
+            hints,
             slots: Arc::new(Semaphore::new(clients as usize)),
             heartbeat,
         }
@@ -63,6 +73,26 @@ pub(super) struct WsQuery {
     after: Option<String>,
     /// Replaces the token, for browsers; from `POST /api/ws-ticket`.
     ticket: Option<String>,
+    /// With `1` there are hints of what changed, too: frames of the type `hint`.
+    #[param(value_type = Option<u8>, minimum = 0, maximum = 1, example = 1)]
+    hints: Option<HintChoice>,
+    /// With `hints` those of what changed since this time are sent first.
+    #[param(value_type = Option<String>, format = "date-time")]
+    since: Option<TimePoint>,
+}
+
+/// A choice of hints, `1` or `0`.
+#[derive(Clone, Copy, Debug)]
+struct HintChoice(bool);
+
+impl<'de> Deserialize<'de> for HintChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer)? {
+            0 => Ok(Self(false)),
+            1 => Ok(Self(true)),
+            _ => Err(de::Error::custom("expected 1 or 0")),
+        }
+    }
 }
 
 /// A ticket that opens one WebSocket.
@@ -103,7 +133,9 @@ pub(super) async fn create_ticket(
     }))
 }
 
-/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, a session, or
+/// Opens a WebSocket of notifications, each the JSON of one change, and with `hints=1` of hints, which say
+/// what to read again: `{"type":"hint","of":"pr","repo":"acme/web","number":7,"at":"2026-03-01T09:00:00.000Z"}`.
+/// `of` is `pr`, `repo`, `sync_run`, `inbox`, `task`, `channel` or `notification`; a null stands for any. Requires a token, a session, or
 /// a ticket of one that is still valid.
 ///
 /// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008
@@ -134,6 +166,8 @@ pub(super) async fn connect(
         repo,
         after,
         ticket,
+        hints,
+        since,
     } = query;
     routes::check_query(&request)?;
     // A repository that is unknown so far may be one later; another form never is.
@@ -169,6 +203,13 @@ pub(super) async fn connect(
         None => None,
     };
     let frames = subscribe(&sockets.feed, after).await?;
+    let hints = match hints {
+        Some(HintChoice(true)) => {
+            let since = since.map(|TimePoint(since)| since.to_utc());
+            Some(sockets.hints.subscribe(since).await?)
+        }
+        _ => None,
+    };
     // Ends with its connection or with the feed, and the HTTP server waits for it at shutdown.
     actix_web::rt::spawn(async move {
         let reason = match frames {
@@ -178,6 +219,7 @@ pub(super) async fn connect(
                     session,
                     messages,
                     frames,
+                    hints,
                     repo,
                     api,
                     credential,
@@ -273,6 +315,7 @@ struct WsClient {
     session: Session,
     messages: MessageStream,
     frames: FeedSubscription,
+    hints: Option<HintSubscription>,
     repo: Option<WantedRepository>,
     api: web::Data<ApiState>,
     /// Also if it connected with a ticket.
@@ -293,6 +336,7 @@ impl WsClient {
         loop {
             let done = tokio::select! {
                 frame = self.frames.next() => self.send(frame).await,
+                hint = next_hint(&mut self.hints) => self.send_hint(&hint).await,
                 message = self.messages.recv() => match message {
                     Some(Ok(Message::Ping(bytes))) => {
                         pings.answered();
@@ -348,9 +392,32 @@ impl WsClient {
         }
     }
 
+    async fn send_hint(&mut self, hint: &HintFrame) -> Result<(), CloseWith> {
+        let is_other = |wanted: &WantedRepository| {
+            let name = hint.repo.as_deref();
+            name.is_some_and(|name| !wanted.name.eq_ignore_ascii_case(name))
+        };
+        if self.repo.as_ref().is_some_and(is_other) {
+            return Ok(());
+        }
+        // Texts and numbers always have a JSON form.
+        let text = serde_json::to_string(hint).unwrap_or_default();
+        in_time(self.session.text(text)).await
+    }
+
     fn wants(&self, frame: &NotificationFrame) -> bool {
         frame.is_for_clients && self.repo.as_ref().is_none_or(|repo| repo.is_of(frame))
     }
+}
+
+/// Waits for the next hint; forever if there are none any more, or the client wants none.
+async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<HintFrame> {
+    if let Some(subscription) = hints
+        && let Some(hint) = subscription.next().await
+    {
+        return hint;
+    }
+    std::future::pending().await
 }
 
 /// The repository of a client's query.

@@ -25,10 +25,10 @@ use tokio::time::timeout;
 use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
 use crate::api::{OneTimeLogins, WebSocketServer};
-use crate::config::{Config, GITHUB_API_URL, PublicUrl, WebhookSecrets};
-use crate::dashboard::Links;
+use crate::config::{Config, GITHUB_API_URL, PublicUrl, TALLYHOOK_PUBLIC_URL, WebhookSecrets};
+use crate::dashboard::{Links, is_taken};
 use crate::ingest::{Ingest, IngestLimits};
-use crate::notify::{self, RetryPolicy};
+use crate::notify::{self, HintFeed, RetryPolicy};
 use crate::telemetry;
 
 /// A running Tallyhook.
@@ -135,10 +135,16 @@ impl RunningServer {
         if roles.ingest && config.webhook_secrets.is_none() {
             bail!("GITHUB_WEBHOOK_SECRET is not set: set it to the secret of your GitHub webhook");
         }
+        let base = config.public_url.as_ref().map_or("", PublicUrl::path);
+        if roles.api && is_taken(base) {
+            bail!(
+                "{TALLYHOOK_PUBLIC_URL} has the path `{base}`, which begins as a path of this \
+                 server: choose another"
+            );
+        }
         telemetry::prometheus();
         let parts = SharedParts::open(config, options).await?;
         let host = github_host(config, &parts.store).await?;
-        let base = config.public_url.as_ref().map_or("", PublicUrl::path);
         let links = Links::new(base, host.as_ref().map_or("github.com", GithubHost::as_str));
         let notifier = parts.notifier(options).await?;
         let secrets = watch::Sender::new(config.secrets_in_force());
@@ -149,7 +155,9 @@ impl RunningServer {
         let (feed, reader) = notify::open_feed(parts.store.clone())
             .await
             .context("cannot read the outbox")?;
-        let sockets = WebSocketServer::new(feed, config.websocket_clients, options.heartbeat);
+        let hints = Arc::new(HintFeed::new(parts.store.clone()));
+        let feeds = (feed, hints.clone());
+        let sockets = WebSocketServer::new(feeds, config.websocket_clients, options.heartbeat);
         let api = parts.api(config, roles, secrets.subscribe());
         let connections = open_files::max_connections(config.websocket_clients);
         let listeners = listen::listeners(config.listen, handed_over)?;
@@ -170,6 +178,10 @@ impl RunningServer {
         parts.spawn(config, roles, &batches, &mut tasks);
         if roles.api {
             tasks.cancellable.spawn(reader.run(tasks.stop_signal()));
+            let stopping = tasks.stop_signal();
+            tasks
+                .cancellable
+                .spawn(async move { hints.run(stopping).await });
         }
         if roles.worker && notifier.channels.iter().len() > 0 {
             tasks.notifier.spawn(notifier.run(tasks.stop_signal()));

@@ -112,7 +112,6 @@ impl SharedParts {
             refreshes: api::BackgroundRefresh::default(),
             secrets,
             channels: self.channels.clone(),
-            retention_days: config.retention_days,
             config: Arc::new(config.clone()),
             examining: tokio::sync::Mutex::default(),
         }

@@ -9,7 +9,10 @@ use super::page::{PageRequest, PageResult};
 use super::repositories::next;
 use super::routes::PageRoute;
 use super::{filters, words};
-use crate::api::{AccessRole, ChannelItem, ListCount, NotificationItem, NotificationState, Page};
+use crate::api::{
+    AccessRole, ChannelItem, ListCount, NotificationItem, NotificationState, Page,
+    retry_notification,
+};
 use crate::notify::ChannelKind;
 
 const MAX_TEXT: usize = 200;
@@ -118,7 +121,7 @@ fn log_table(page: &PageRequest, log: &Page<NotificationItem>) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "What" } th scope="col" { "Channel" } th scope="col" { "State" }
-                        th scope="col" .hide { "Taken up" } th scope="col" .hide { "Answer" } th scope="col" { "Do" }
+                        th scope="col" .hide { "Taken up" } th scope="col" .hide { "Answer" }
                     }
                 }
                 tbody { @for item in &log.items { (log_row(page, item)) } }
@@ -143,22 +146,34 @@ fn log_row(page: &PageRequest, item: &NotificationItem) -> Markup {
             td { bdi { (item.channel) } }
             td {
                 span .chip .warn[item.state == NotificationState::Dead] { (state) }
+                @if item.state == NotificationState::Dead { " " (retry_form(page, item)) }
                 @if item.attempts > 1 { " " span .quiet data-n="attempts of one notification" { (item.attempts) " attempts" } }
             }
             td .hide { (words::stated(Some(&item.taken_up_at))) }
             td .hide { bdi { (one_line(answer, MAX_TEXT)) } }
-            td {
-                @if item.state == NotificationState::Dead {
-                    form method="post" action=(page.links.path(&format!("/channels/{}/retry", item.channel))) {
-                        (page.csrf())
-                        input type="hidden" name="event" value=(event);
-                        button { "Send again" }
-                    }
-                }
-            }
-
         }
     }
+}
+
+/// Shows the button that sends a notification again which was given up.
+fn retry_form(page: &PageRequest, item: &NotificationItem) -> Markup {
+    html! {
+        form method="post" action=(page.links.path(&format!("/channels/{}/retry", item.channel))) {
+            (page.csrf())
+            input type="hidden" name="event_id" value=(item.notification.event_id());
+            button { "Send again" }
+        }
+    }
+}
+
+async fn retry(page: PageRequest) -> PageResult {
+    let (channel, event) = (
+        page.part("name"),
+        page.field("event_id").unwrap_or_default(),
+    );
+    retry_notification(&page.api, event, channel).await?;
+    let query = [("channel", channel)];
+    Ok(page.redirect(&page.links.to("/channels", query)))
 }
 
 async fn test(page: PageRequest) -> PageResult {
@@ -172,11 +187,4 @@ async fn test(page: PageRequest) -> PageResult {
         p { a href=(page.links.path("/channels")) { "Channels" } }
     };
     Ok(page.show(Section::Channels, "Did the test arrive", &body))
-}
-
-async fn retry(page: PageRequest) -> PageResult {
-    let (event, channel) = (page.field("event").unwrap_or_default(), page.part("name"));
-    page.api.retry_notification(event, channel).await?;
-    let list = [("channel", channel), ("state", "pending")];
-    Ok(page.redirect(&page.links.to("/channels", list)))
 }

@@ -194,7 +194,7 @@ fn payload_text(page: &PageRequest, detail: &DeliveryDetail, text: Option<&str>)
 
 /// Says since when the payload is deleted, and why.
 fn deleted(page: &PageRequest, detail: &DeliveryDetail) -> Markup {
-    let days = page.api.retention_days;
+    let days = page.api.config.retention_days;
     let received = words::read(&detail.delivery.received_at);
     let until = received.map(|at| (at.to_utc() + TimeDelta::days(days.into())).into());
     html! {

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::page::PageRequest;
+use crate::api::RepositoryItem;
 
 /// Returns a form that asks for this page's path with its fields.
 pub(super) fn form(page: &PageRequest, path: &str, fields: &Markup) -> Markup {
@@ -38,6 +39,14 @@ pub(super) fn select(
             }
         }
     }
+}
+
+/// Returns the choices of [`select`] for one repository or all.
+pub(super) fn repositories(found: &[RepositoryItem]) -> Vec<(&str, &str)> {
+    let names = found
+        .iter()
+        .map(|found| (found.repo.as_str(), found.repo.as_str()));
+    [("", "All")].into_iter().chain(names).collect()
 }
 
 /// Returns a field of this type of HTML, such as `search`, `text`, `date` or `number`.

@@ -114,20 +114,10 @@ fn known_theme(name: &str) -> Option<&'static str> {
 
 /// Returns the whole page of a caller.
 pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &Markup) -> Markup {
-    let links = &page.links;
-    let entries = NAVIGATION.iter().filter(|(_, _, _, role)| page.may(*role));
     let is_wall = section == Section::Wall;
     let header = html! {
-        @if !is_wall { nav aria-label="Pages" {
-            @for (entry, path, words, _) in entries {
-                a href=(links.path(path)) aria-current=[(*entry == section).then_some("page")] { (words) }
-                @if *entry == Section::DeadLetters && page.dead_letters > 0 {
-                    a .warn href=(links.path(path)) aria-label=(words::counted(page.dead_letters, "dead letter"))
-                        data-count { (words::grouped(page.dead_letters)) }
-                }
-            }
-        } }
-        p #live role="status" data-at=(page.now.to_utc().to_rfc3339()) { "as of " (words::time(page.now)) }
+        @if !is_wall { (navigation(page, section)) }
+        p #live role="status" data-at=(page.now) { "as of " (words::time(page.now)) }
         @if !is_wall { (account(page)) }
     };
     // A screen on a wall has no hand to choose with.
@@ -150,11 +140,33 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
     };
     let document = Document {
         theme: of_address.or_else(|| page.theme()),
-        base: links.path(""),
+        base: page.links.path(""),
         takes_keys: page.takes_keys(),
         is_wall,
     };
     document.markup(question, &header, &body)
+}
+
+/// Returns the links to the pages that the caller may see.
+fn navigation(page: &PageRequest, section: Section) -> Markup {
+    let entries = NAVIGATION.iter().filter(|(_, _, _, role)| page.may(*role));
+    let dead = page.dead_letters;
+    html! {
+        nav aria-label="Pages" {
+            @for (entry, path, words, _) in entries {
+                @let address = page.links.path(path);
+                a href=(address) aria-current=[(*entry == section).then_some("page")] { (words) }
+                @if *entry == Section::DeadLetters {
+                    span #dead data-follow {
+                        @if dead > 0 {
+                            a .warn href=(address) aria-label=(words::counted(dead, "dead letter"))
+                                data-count { (words::grouped(dead)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Returns the part of the header about the caller and its browser.
@@ -167,6 +179,7 @@ fn account(page: &PageRequest) -> Markup {
     ];
     html! {
         div .who {
+            a href=(page.links.path("/keys")) { "Keys" }
             form method="post" action=(page.links.path("/theme")) {
                 (page.csrf())
                 input type="hidden" name="next" value=(page.address());
@@ -272,6 +285,10 @@ impl Document {
                     main #main tabindex="-1" {
                         h1 { (question) }
                         (body)
+                    }
+                    footer .quiet {
+                        "Times are in UTC. "
+                        @if self.takes_keys { "Press " kbd { "?" } " for the keys. " }
                     }
                 }
             }

@@ -10,14 +10,17 @@ use super::routes::PageRoute;
 use crate::api::{AccessRole, is_own_path};
 
 /// The keys that are commands, with what they do.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 14] = [
     ("?", "this page"),
     ("g then o", "Overview"),
     ("g then p", "Pull requests"),
     ("g then f", "Flow"),
+    ("g then l", "Load"),
     ("g then r", "Repositories"),
+    ("g then t", "Tasks"),
     ("g then d", "Deliveries"),
     ("g then x", "Dead letters"),
+    ("g then h", "Health"),
     ("/", "to the search field, or the first filter"),
     ("j, k", "to the next row, to the one before"),
     ("Enter", "opens the row"),

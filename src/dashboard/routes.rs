@@ -15,8 +15,9 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, channels, dead_letters, deliveries, health, layout, login, overview, preferences,
-    pull_request, pull_requests, repositories, repository, settings, sync_run, task, tasks,
+    assets, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
+    overview, preferences, pull_request, pull_requests, repositories, repository, settings,
+    sync_run, task, tasks,
 };
 use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
 
@@ -97,8 +98,13 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        channels::routes(),
         dead_letters::routes(),
         deliveries::routes(),
+        explain::routes(),
+        flow::routes(),
+        health::routes(),
+        load::routes(),
         login::routes(),
         overview::routes(),
         preferences::routes(),
@@ -106,10 +112,8 @@ fn all() -> Vec<PageRoute> {
         pull_requests::routes(),
         repositories::routes(),
         repository::routes(),
-        sync_run::routes(),
-        channels::routes(),
-        health::routes(),
         settings::routes(),
+        sync_run::routes(),
         task::routes(),
         tasks::routes(),
     ]
@@ -145,6 +149,25 @@ pub fn add_routes(config: &mut web::ServiceConfig) {
 fn accepts_html(context: &guard::GuardContext<'_>) -> bool {
     let accept = context.header::<Accept>();
     accept.is_some_and(|accept| names_first(&accept, "text/html"))
+}
+
+/// The first parts of paths that are no pages.
+const OTHER_PATHS: [&str; 6] = ["api", "healthz", "metrics", "readyz", "webhooks", "ws"];
+
+/// Returns true if a path of the public address could be one of this server.
+pub fn is_taken(base: &str) -> bool {
+    let first = |path: &str| {
+        path.trim_start_matches('/')
+            .split('/')
+            .next()
+            .map(str::to_owned)
+    };
+    let taken = first(base).filter(|first| !first.is_empty());
+    let mut calls = page_calls().into_iter();
+    taken.is_some_and(|taken| {
+        OTHER_PATHS.contains(&taken.as_str())
+            || calls.any(|call| first(call.path).as_ref() == Some(&taken))
+    })
 }
 
 /// The paths of pages with their methods.

@@ -6,8 +6,6 @@ use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::github::types::Timestamp;
 
-use crate::api::WaitingReason;
-
 /// The place of a value that is not known.
 pub(super) const UNKNOWN: &str = "–";
 
@@ -108,22 +106,12 @@ pub(super) fn minute(time: Timestamp) -> String {
     time.to_utc().format("%Y-%m-%d %H:%M").to_string()
 }
 
-/// Returns the words for the thing that an open pull request waits for.
-pub(super) const fn waits_for(reason: WaitingReason) -> &'static str {
-    match reason {
-        WaitingReason::Draft => "its author to end the draft",
-        WaitingReason::Queued => "the merge queue",
-        WaitingReason::LeftQueue => "its author, since the merge queue gave it back",
-        WaitingReason::Conflict => "its author to resolve a conflict",
-        WaitingReason::ChangesRequested => "its author to make the requested changes",
-        WaitingReason::CheckFailed => "its author, since a required check failed",
-        WaitingReason::FirstReview => "a first review",
-        WaitingReason::AnotherLook => "another look",
-        WaitingReason::Comments => "its author to answer",
-        WaitingReason::NobodyAsked => "someone to be asked for a review",
-        WaitingReason::BasePr => "the pull request below it,",
-        WaitingReason::Checks => "checks",
-        WaitingReason::Merge => "its merge",
+/// Returns a part of a whole in percent, or the sign of the unknown where there is no whole.
+#[allow(clippy::cast_precision_loss, reason = "counts below 2^53")]
+pub(super) fn share(part: u64, whole: u64) -> String {
+    match whole {
+        0 => UNKNOWN.to_owned(),
+        whole => format!("{:.0} %", part as f64 / whole as f64 * 100.0),
     }
 }
 

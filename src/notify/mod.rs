@@ -4,6 +4,7 @@
 mod channel;
 mod digest;
 mod feed;
+mod hints;
 mod notifier;
 mod redact;
 mod retry;
@@ -28,6 +29,7 @@ pub use self::feed::{
     FeedSubscription, NotificationFeed, NotificationFrame, OutboxReader, SubscriptionError,
     open_feed,
 };
+pub use self::hints::{CHANGES_KEPT, HintFeed, HintFrame, HintSubscription};
 pub use self::notifier::Notifier;
 pub use self::retry::RetryPolicy;
 pub use self::sending::ChannelTestResult;

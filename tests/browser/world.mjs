@@ -35,14 +35,14 @@ export async function until(what, holds) {
   }
 }
 
-/** A running `tallyhook serve`. */
+/** A running `tallyhook serve`, as one process or as two: one for readers, one for everything else. */
 export class Server {
-  #process;
+  #processes = [];
   #folder = mkdtempSync(join(tmpdir(), "tallyhook-browser-"));
   #github;
   #settings;
 
-  static async start(settings = {}) {
+  static async start({ settings = {}, roles = ["all"] } = {}) {
     const server = new Server();
     // A GitHub that knows nothing: a backfill from it fails, and says so.
     server.#github = createServer((_, answer) => {
@@ -55,12 +55,12 @@ export class Server {
       GITHUB_API_URL: `http://127.0.0.1:${server.#github.address().port}`,
       ...settings,
     };
-    await server.run("127.0.0.1:0");
+    for (const role of roles) await server.run({ role });
     return server;
   }
 
-  /** Starts the process, and waits until it listens. */
-  async run(listen, role = "all") {
+  /** Starts a process, and waits until it listens. The last one answers the API. */
+  async run({ listen = "127.0.0.1:0", role = "all" } = {}) {
     const program = process.env.TALLYHOOK_BIN;
     if (!program) throw new Error("TALLYHOOK_BIN is not set: run scripts/test-browser");
     const child = spawn(program, ["serve", "--role", role, "--log-format", "json"], {
@@ -73,13 +73,13 @@ export class Server {
         GITHUB_REPO_NAME: "api-server",
         TALLYHOOK_ADMIN_TOKEN: token,
         TALLYHOOK_LISTEN: listen,
-        SYNC_RETRY_DELAY: "100ms",
         ...this.#settings,
       },
     });
+    this.#processes.push(child);
     const log = [];
     const lines = createInterface({ input: child.stderr });
-    const address = await new Promise((resolve, reject) => {
+    this.address = await new Promise((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`it ended with ${code}: ${log.join("\n")}`)));
       lines.on("line", (line) => {
@@ -87,24 +87,25 @@ export class Server {
         if (line.includes('"listening"')) resolve(JSON.parse(line).address);
       });
     });
-    this.#process = child;
-    this.address = address;
-    this.url = `http://${address}`;
+    this.url = `http://${this.address}`;
+    this.receiver = this.#processes.length > 1 ? this.receiver : this.url;
   }
 
-  /** Ends the process as a crash does. */
+  /** Ends all processes with a signal, and waits for their ends. */
+  async #end(signal) {
+    const running = this.#processes.splice(0).filter(({ exitCode, signalCode }) => exitCode === null && !signalCode);
+    const ends = running.map((child) => once(child, "exit"));
+    running.forEach((child) => child.kill(signal));
+    await Promise.all(ends);
+  }
+
+  /** Ends the server as a crash does. */
   async kill() {
-    const ended = once(this.#process, "exit");
-    this.#process.kill("SIGKILL");
-    await ended;
+    await this.#end("SIGKILL");
   }
 
   async stop() {
-    if (this.#process.exitCode === null && this.#process.signalCode === null) {
-      const ended = once(this.#process, "exit");
-      this.#process.kill("SIGTERM");
-      await ended;
-    }
+    await this.#end("SIGTERM");
     this.#github.close();
     this.#github.closeAllConnections();
     rmSync(this.#folder, { recursive: true });
@@ -126,7 +127,7 @@ export class Server {
   async post(event, guid, payload) {
     const body = typeof payload === "string" ? payload : JSON.stringify(payload);
     const signature = createHmac("sha256", secret).update(body).digest("hex");
-    const answer = await fetch(`${this.url}/webhooks/github`, {
+    const answer = await fetch(`${this.receiver}/webhooks/github`, {
       method: "POST",
       headers: {
         "content-type": "application/json",
@@ -149,7 +150,7 @@ export class Server {
   }
 
   /** Returns the cookie of a new session of `text`, as playwright wants it. */
-  async session(text = token) {
+  async session(text) {
     const answer = await fetch(`${this.url}/login`, {
       method: "POST",
       body: new URLSearchParams({ token: text }),
@@ -200,19 +201,15 @@ export async function browser() {
   return chromium.launch({ executablePath, args: [...flags, ...off, ...quiet] });
 }
 
-/** Opens a window that is signed in, and collects what must not happen in it: see `faults`. */
-export async function signedIn(chromium, server, options = {}) {
-  const context = await chromium.newContext({ baseURL: server.url, ...options });
-  context.setDefaultTimeout(patience);
-  await context.addCookies([await server.session()]);
-  return watched(await context.newPage(), server);
-}
-
 /**
- * Collects into `page.faults` every error of a page's script, warning in its console,
- * and request to another host; reports of its policy are in the page, as `reports`.
+ * Opens a window that is signed in, unless `as` is null, and collects into its `faults` every error of a page's script,
+ * warning in its console and request to another host; reports of its policy are in the page, as `reports`.
  */
-export async function watched(page, server) {
+export async function signedIn(chromium, server, { as = token } = {}) {
+  const context = await chromium.newContext({ baseURL: server.url });
+  context.setDefaultTimeout(patience);
+  if (as) await context.addCookies([await server.session(as)]);
+  const page = await context.newPage();
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(`error: ${error}`));
   page.on("console", (line) => {

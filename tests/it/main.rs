@@ -13,6 +13,7 @@ mod bodies;
 mod fake_github;
 mod fixtures;
 mod github_client;
+mod hints;
 mod hostile;
 mod hot;
 mod http;

@@ -9,6 +9,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod account_logins;
+mod changes;
 mod columns;
 mod condition;
 mod database;
@@ -37,6 +38,7 @@ pub use tallyhook_core::domain::recording::{
     StoredPullRequest, VersionConflict,
 };
 
+pub use self::changes::{ChangeId, ChangeKind, ChangedThing, StoredChange};
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::deliveries::{
     AcceptOutcome, ClaimedDeliveries, DELIVERIES_LOOKED_AT, DISCARDED, DeadLetterGroup,

@@ -6,17 +6,19 @@ use actix_web::{get, web};
 use chrono::Utc;
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{
     AuthorFilter, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
 };
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook_store::{PullRequestRow, Store};
+use tallyhook_store::{AggregateFilter, PullRequestRow, Store};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiState, QueryInput, RangeQuery};
+use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
 use crate::api::data_freshness::{DataFreshness, IncompleteRepository};
 use crate::api::error::{ApiError, ApiErrorBody};
 use crate::api::listing::is_sorted_range;
+use crate::api::reads::StoreReads;
 use crate::times::TimePoint;
 
 /// The most points of one answer: more than a chart can show.
@@ -39,20 +41,42 @@ impl MeasureQuery {
 /// The distribution of one duration of merged pull requests, in bins whose width doubles.
 #[utoipa::path(
     tag = "metrics", operation_id = "distribution", security(("token" = [])),
-    params(MeasureQuery, RangeQuery),
+    params(MeasureQuery, RangeQuery, ClockQuery),
     responses((status = 200, body = DurationDistribution), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/distribution")]
 pub(in crate::api) async fn distribution(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
+    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
 ) -> Result<web::Json<DurationDistribution>, ApiError> {
-    let filter = range.filter(&api.store).await?;
-    let found = api
-        .store
-        .measured(&filter, query.measure(), Measurements::distribution);
-    Ok(web::Json(found.await?))
+    let found = distributed(&api.reads(), &range, &clock, &query).await?;
+    Ok(web::Json(found))
+}
+
+pub(in crate::api) async fn distributed(
+    reads: &StoreReads,
+    range: &RangeQuery,
+    clock: &ClockQuery,
+    query: &MeasureQuery,
+) -> Result<DurationDistribution, ApiError> {
+    let filter = clocked(reads, range, clock).await?;
+    let store = &reads.store;
+    let found = store.measured(&filter, query.measure(), Measurements::distribution);
+    Ok(found.await?)
+}
+
+/// Returns the filter of a range, by a clock.
+async fn clocked(
+    reads: &StoreReads,
+    range: &RangeQuery,
+    clock: &ClockQuery,
+) -> Result<AggregateFilter, ApiError> {
+    Ok(AggregateFilter {
+        clock: clock.among(&reads.rules.calendars)?,
+        ..range.filter(&reads.store).await?
+    })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -78,7 +102,7 @@ impl<'de> Deserialize<'de> for PointLimit {
 
 /// One duration of single pull requests.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(in crate::api) struct MeasuredPoints {
+pub struct MeasuredPoints {
     pub of: DurationName,
     /// Pull requests that have this duration.
     #[schema(example = 19)]
@@ -90,7 +114,7 @@ pub(in crate::api) struct MeasuredPoints {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(in crate::api) struct PointItem {
+pub struct PointItem {
     #[serde(flatten)]
     pub measured: MeasuredItem,
     #[schema(value_type = String, format = "date-time")]
@@ -102,7 +126,7 @@ pub(in crate::api) struct PointItem {
 
 /// A pull request and its duration.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(in crate::api) struct MeasuredItem {
+pub struct MeasuredItem {
     #[schema(example = "acme-corp/api-server")]
     pub repo: String,
     #[schema(value_type = i64, example = 107)]
@@ -114,21 +138,34 @@ pub(in crate::api) struct MeasuredItem {
 /// One duration of single merged pull requests, for a chart.
 #[utoipa::path(
     tag = "metrics", operation_id = "points", security(("token" = [])),
-    params(MeasureQuery, RangeQuery, PointsQuery),
+    params(MeasureQuery, RangeQuery, ClockQuery, PointsQuery),
     responses((status = 200, body = MeasuredPoints), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/points")]
 pub(in crate::api) async fn points(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
+    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
     QueryInput(points): QueryInput<PointsQuery>,
 ) -> Result<web::Json<MeasuredPoints>, ApiError> {
-    let filter = range.filter(&api.store).await?;
-    let limit = points.limit.map_or(500, |PointLimit(limit)| limit) as usize;
+    let found = pointed(&api.reads(), &range, &clock, (&query, &points)).await?;
+    Ok(web::Json(found))
+}
+
+/// Answers as `GET /api/metrics/points`.
+pub(in crate::api) async fn pointed(
+    reads: &StoreReads,
+    range: &RangeQuery,
+    clock: &ClockQuery,
+    (query, wanted): (&MeasureQuery, &PointsQuery),
+) -> Result<MeasuredPoints, ApiError> {
+    let filter = clocked(reads, range, clock).await?;
+    let limit = wanted.limit.map_or(500, |PointLimit(limit)| limit) as usize;
     let sample = move |measured: Measurements| (measured.len(), measured.sample(limit));
-    let (n, sample) = api.store.measured(&filter, query.measure(), sample).await?;
-    let rows = rows(&api.store, &sample).await?;
+    let store = &reads.store;
+    let (n, sample) = store.measured(&filter, query.measure(), sample).await?;
+    let rows = rows(store, &sample).await?;
     let items: Vec<_> = sample
         .iter()
         .filter_map(|one| {
@@ -143,12 +180,12 @@ pub(in crate::api) async fn points(
             })
         })
         .collect();
-    Ok(web::Json(MeasuredPoints {
+    Ok(MeasuredPoints {
         of: query.measure(),
         n,
         shown: items.len(),
         items,
-    }))
+    })
 }
 
 async fn rows(
@@ -191,7 +228,7 @@ impl<'de> Deserialize<'de> for PercentileShare {
 
 /// A percentile and the pull requests that it is made of.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(in crate::api) struct ExplainedPercentile {
+pub struct ExplainedPercentile {
     pub of: DurationName,
     #[schema(example = 0.5)]
     pub p: f64,
@@ -226,7 +263,7 @@ pub(in crate::api) struct ExplainedPercentile {
 
 /// A range that may lack an end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-pub(in crate::api) struct OpenRange {
+pub struct OpenRange {
     #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -236,37 +273,50 @@ pub(in crate::api) struct OpenRange {
 /// The pull requests at one percentile of a duration.
 #[utoipa::path(
     tag = "metrics", operation_id = "explain", security(("token" = [])),
-    params(MeasureQuery, PercentileQuery, RangeQuery),
+    params(MeasureQuery, PercentileQuery, RangeQuery, ClockQuery),
     responses((status = 200, body = ExplainedPercentile), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/explain")]
 pub(in crate::api) async fn explain(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
+    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
     QueryInput(percentile): QueryInput<PercentileQuery>,
 ) -> Result<web::Json<ExplainedPercentile>, ApiError> {
-    let filter = range.filter(&api.store).await?;
+    let found = explained(&api.reads(), &range, &clock, (&query, &percentile)).await?;
+    Ok(web::Json(found))
+}
+
+/// Answers as `GET /api/metrics/explain`.
+pub(in crate::api) async fn explained(
+    reads: &StoreReads,
+    range: &RangeQuery,
+    clock: &ClockQuery,
+    (query, percentile): (&MeasureQuery, &PercentileQuery),
+) -> Result<ExplainedPercentile, ApiError> {
+    let filter = clocked(reads, range, clock).await?;
+    let store = &reads.store;
     let p = percentile.p.map_or(0.5, |PercentileShare(p)| p);
     let ranked = move |mut measured: Measurements| {
         let (n, missing) = (measured.len(), measured.missing());
         (n, missing, measured.excluded(), measured.ranked(p))
     };
-    let measured = api.store.measured(&filter, query.measure(), ranked);
+    let measured = store.measured(&filter, query.measure(), ranked);
     let (n, missing, excluded, ranked) = measured.await?;
     let (between, around) = match &ranked {
         Some(ranked) => (ranked.between.as_slice(), ranked.around.as_slice()),
         None => (&[][..], &[][..]),
     };
-    let rows = rows(&api.store, around).await?;
-    let freshness = DataFreshness::read(&api.store, filter.repo, 0).await?;
+    let rows = rows(store, around).await?;
+    let freshness = DataFreshness::read(store, filter.repo, 0).await?;
     let items = |measured: &[MeasuredPullRequest]| {
         let known = measured
             .iter()
             .filter_map(|one| rows.get(&one.key).map(|row| item(one, row)));
         known.collect()
     };
-    Ok(web::Json(ExplainedPercentile {
+    Ok(ExplainedPercentile {
         of: query.measure(),
         p,
         value_hours: ranked.as_ref().map(|ranked| ranked.hours),
@@ -282,12 +332,17 @@ pub(in crate::api) async fn explain(
             to: filter.to,
         },
         incomplete: freshness.incomplete,
-        rows: list_of(&range, query.measure(), Utc::now().into()),
-    }))
+        rows: list_of(range, filter.clock, query.measure(), Utc::now().into()),
+    })
 }
 
 /// Returns the call that lists the pull requests of a range by their duration.
-fn list_of(range: &RangeQuery, measure: DurationName, now: Timestamp) -> String {
+fn list_of(
+    range: &RangeQuery,
+    clock: DurationClock,
+    measure: DurationName,
+    now: Timestamp,
+) -> String {
     let at = |time: Option<TimePoint>| time.map(|TimePoint(at)| at);
     let mut query = Serializer::new(String::new());
     query
@@ -306,6 +361,9 @@ fn list_of(range: &RangeQuery, measure: DurationName, now: Timestamp) -> String 
         .filter(|authors| *authors != AuthorFilter::Human)
     {
         query.append_pair("authors", authors.into());
+    }
+    if clock == DurationClock::Business {
+        query.append_pair("clock", "business");
     }
     query.append_pair("stage", measure.as_str());
     // A list over a longer range is refused with an order.

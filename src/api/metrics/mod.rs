@@ -18,7 +18,8 @@ use utoipa::{IntoParams, ToSchema};
 
 pub use self::comparison::{ComparedTime, TimeRange, TimeRanges};
 pub(super) use self::comparison::{compare, compared};
-pub(super) use self::measured::{distribution, explain, points};
+pub use self::measured::{ExplainedPercentile, MeasuredItem, MeasuredPoints, PointItem};
+pub(super) use self::measured::{distributed, distribution, explain, explained, pointed, points};
 use super::ApiState;
 use super::error::ApiError;
 use super::input::QueryInput;

@@ -67,6 +67,7 @@
       loadedAt = Date.now();
       if (page) {
         wanted.forEach((id) => take(id, page));
+        knownAt = (byId("live", page) || status).dataset.at;
         all("[data-follow][id]").forEach((part) => replace(part, byId(part.id, page)));
       } else {
         wanted.forEach((id) => stale.add(id));
@@ -151,45 +152,55 @@
   let attempts = 0;
   let retry = 0;
   let seenAt = Date.now();
+  let knownAt = (status && status.dataset.at) || new Date().toISOString();
+
+  const SAYS = { live: "live", polled: "asks each 30 s", stale: "not live" };
 
   function show(next) {
+    const isNew = next !== state;
     if (next !== "stale") seenAt = Date.now();
-    const time = new Date(seenAt).toISOString().slice(11, 19) + " UTC";
-    const words = {
-      live: "live",
-      polled: "asks each 30 s, as of " + time,
-      stale: "not live, as of " + time,
-    }[next];
     state = next;
     document.body.classList.toggle("stale", next === "stale");
-    if (!status || status.textContent.startsWith(words)) return;
+    if (!status || (!isNew && next !== "polled")) return;
+    // The time is not announced: it changes with each load.
+    const time = document.createElement("span");
+    time.setAttribute("aria-hidden", "true");
+    time.textContent = ", as of " + new Date(seenAt).toISOString().slice(11, 19) + " UTC ";
+    const shown = status.querySelector("span");
+    if (!isNew && shown) {
+      shown.replaceWith(time);
+      return;
+    }
     status.dataset.state = next;
-    status.replaceChildren(words);
+    status.replaceChildren(SAYS[next]);
+    if (next !== "live") status.append(time);
     if (next === "stale") {
       const link = document.createElement("a");
       link.href = "";
       link.textContent = "Refresh";
-      status.append(" ", link);
+      status.append(link);
     }
   }
 
   function connect() {
     clearTimeout(retry);
     if (socket || document.hidden || !document.querySelector("[data-live]")) return;
-    const address = new URL(base + "/ws?hints=1", location.href);
+    const address = new URL(base + "/ws?hints=1&since=" + encodeURIComponent(knownAt), location.href);
     address.protocol = address.protocol.replace("http", "ws");
     socket = new WebSocket(address);
     const mine = socket;
     mine.onopen = () => {
-      const missed = attempts > 0 || state !== "live";
+      // What changed since the page was made comes as hints.
+      const missed = attempts > 0;
       attempts = 0;
       show("live");
-      // Since the page was made, or while there was no socket.
       if (missed) markStale(null);
     };
     mine.onmessage = (message) => {
       const hint = JSON.parse(message.data);
-      if (hint.type === "hint") markStale(hint);
+      if (hint.type !== "hint") return;
+      knownAt = hint.at;
+      markStale(hint);
     };
     mine.onclose = (end) => {
       if (socket !== mine) return;
@@ -219,7 +230,6 @@
     }
     attempts += 1;
     connect();
-    markStale(null);
   }
 
   document.addEventListener("visibilitychange", wake);

@@ -55,7 +55,7 @@ pub(in crate::dashboard) struct StageBar {
 }
 
 impl BarSegment {
-    fn seconds(&self) -> i64 {
+    pub(in crate::dashboard) fn seconds(&self) -> i64 {
         (self.to.epoch() - self.from.epoch()).max(0)
     }
 }

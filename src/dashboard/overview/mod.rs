@@ -21,8 +21,8 @@ use super::page::{PageRequest, PageResult};
 use super::routes::PageRoute;
 use super::{filters, words};
 use crate::api::{
-    AccessRole, ApiError, ComparedTime, CycleTime, DataFreshness, Page, PullRequestItem, TimeRange,
-    WaitingAnswer,
+    AccessRole, ApiError, ComparedTime, CycleTime, DataFreshness, Page, PullRequestItem,
+    RepositoryItem, TimeRange, WaitingAnswer,
 };
 
 /// The rows of the longest waits.
@@ -49,13 +49,14 @@ struct OverviewAnswers {
     longest: Read<Page<PullRequestItem>>,
     /// `None` if it is not known who reads.
     mine: Option<Result<Page<PullRequestItem>, ApiError>>,
-    repositories: Result<Vec<String>, ApiError>,
+    repositories: Read<Page<RepositoryItem>>,
 }
 
 async fn overview(page: PageRequest) -> PageResult {
     let filter = OverviewFilter::of(&page);
     let answers = answers(&page, &filter).await;
-    let has_nothing = answers.repositories.as_ref().is_ok_and(Vec::is_empty)
+    let repositories = answers.repositories.as_ref();
+    let has_nothing = repositories.is_ok_and(|found| found.items.is_empty())
         && answers
             .waiting
             .as_ref()
@@ -94,7 +95,7 @@ async fn answers(page: &PageRequest, filter: &OverviewFilter) -> OverviewAnswers
         in_time(shared.cycle_time(&reads, &spent, asked)),
         shared.pull_requests(&reads, &longest, asked),
         mine,
-        reads.repository_names(),
+        shared.repositories(&page.api, asked),
     );
     OverviewAnswers {
         waiting,
@@ -112,11 +113,14 @@ async fn shown(page: &PageRequest, filter: &OverviewFilter, answers: OverviewAns
         Ok(compared) if compared.now.counted == 0 => newest_merge(page, filter).await,
         _ => None,
     };
-    let names = answers.repositories.as_deref().unwrap_or_default();
+    let repositories: &[RepositoryItem] = match &answers.repositories {
+        Ok(found) => &found.items,
+        Err(_) => &[],
+    };
     let mine = answers.mine;
     html! {
-        @if let Ok(waiting) = &answers.waiting { (banner(page, &waiting.freshness)) }
-        (filter_form(page, names))
+        @if let Ok(waiting) = &answers.waiting { (banner(page, &waiting.freshness, repositories)) }
+        (filter_form(page, repositories))
         (block(answers.waiting, |waiting| html! {
             div .columns {
                 section #now data-live="pr" aria-labelledby="now-title" {
@@ -170,7 +174,11 @@ fn period_words(filter: &OverviewFilter) -> Markup {
 }
 
 /// Returns what the numbers below lack; nothing if they are whole.
-fn banner(page: &PageRequest, freshness: &DataFreshness) -> Markup {
+fn banner(
+    page: &PageRequest,
+    freshness: &DataFreshness,
+    repositories: &[RepositoryItem],
+) -> Markup {
     let DataFreshness {
         oldest_pending_seconds,
         incomplete,
@@ -178,9 +186,14 @@ fn banner(page: &PageRequest, freshness: &DataFreshness) -> Markup {
         ..
     } = freshness;
     let is_late = *oldest_pending_seconds > LATE;
+    let in_scope = |found: &&RepositoryItem| {
+        let chosen = page.parameter("repo");
+        found.is_quiet && chosen.is_none_or(|chosen| chosen.eq_ignore_ascii_case(&found.repo))
+    };
+    let quiet = repositories.iter().find(in_scope);
     let links = &page.links;
     html! {
-        @if is_late || !incomplete.is_empty() || *not_computed > 0 {
+        @if is_late || !incomplete.is_empty() || *not_computed > 0 || quiet.is_some() {
             section .banner #banner data-live="pr repo inbox" aria-label="What is missing" {
                 @if !incomplete.is_empty() { p {
                     strong { "Not everything is here." }
@@ -189,6 +202,12 @@ fn banner(page: &PageRequest, freshness: &DataFreshness) -> Markup {
                     }
                     @if incomplete.len() > NAMED { " More repositories lack something." }
                     " " a href=(links.path("/repos")) { "What, and why" }
+                } }
+                @if let Some(quiet) = quiet { p {
+                    strong { "No webhook arrives." }
+                    " The poller finds changes of " bdi { (one_line(&quiet.repo, 120)) }
+                    " that no webhook brought. "
+                    a href=(links.repository(&quiet.repo)) { "Look at its webhook" }
                 } }
                 @if is_late { p {
                     strong { "Deliveries wait to be applied." }
@@ -203,9 +222,8 @@ fn banner(page: &PageRequest, freshness: &DataFreshness) -> Markup {
     }
 }
 
-fn filter_form(page: &PageRequest, names: &[String]) -> Markup {
-    let mut repositories = vec![("", "All")];
-    repositories.extend(names.iter().map(|name| (name.as_str(), name.as_str())));
+fn filter_form(page: &PageRequest, found: &[RepositoryItem]) -> Markup {
+    let repositories = filters::repositories(found);
     let fields = html! {
         (filters::select(page, "repo", "Repository", &repositories))
         (filters::input(page, "team", "Waits for team", "text"))

@@ -47,7 +47,9 @@ pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -
     let kind = filter.bucket();
     html! {
         (chart::legend(&STAGES))
-        (chart::stacked(&format!("Mean hours of each stage per merged pull request, by {kind}"), &bars))
+        div data-n="an axis of dates and hours" {
+            (chart::stacked(&format!("Mean hours of each stage per merged pull request, by {kind}"), &bars))
+        }
         details {
             summary { "The numbers as a table" }
             table {

@@ -16,9 +16,10 @@ use tallyhook_core::text::one_line;
 use super::layout::Section;
 use super::page::{PageRequest, PageResult};
 use super::routes::PageRoute;
-use super::words;
+use super::{waits, words};
 use crate::api::{
-    AccessRole, ApiError, PullRequestDetail, PullRequestItem, WaitingItem, flag_sentence,
+    AccessRole, ApiError, PullRequestDetail, PullRequestItem, WaitingFor, WaitingItem,
+    WaitingReason, flag_sentence,
 };
 
 /// Characters of a title, and of any other text of one, that are shown.
@@ -203,16 +204,13 @@ fn waits(page: &PageRequest, known: &PullRequestItem, waiting: &WaitingItem) -> 
     html! {
         "Waits " (words::since(waiting.since, page.now))
         @if waiting.since_is.is_some() { " or longer" }
-        " for " (words::waits_for(waiting.reason))
+        @if waiting.reason == WaitingReason::NobodyAsked { ", and " } @else { " for " }
+        (waits::reason(waiting.reason))
         @if let Some(held_by) = waiting.held_by {
             " " a href=(page.links.pull_request(&known.repo, held_by)) { "#" (held_by) }
         }
-        @for (place, one) in waiting.who.iter().enumerate() {
-            @if place == 0 { " by " } @else if place + 1 == waiting.who.len() { " and " } @else { ", " }
-            @if let Some(team) = &one.team { "team " bdi { (one_line(team, MAX_WORD)) } }
-            @if let Some(login) = &one.login { bdi { (one_line(login, MAX_WORD)) } }
-        }
-        ": " bdi { (one_line(&waiting.because, MAX_TITLE)) } "."
+        @if waiting.on == WaitingFor::Reviewers { " by " (waits::who(waiting)) }
+        " (" bdi { (one_line(&waiting.because, MAX_TITLE)) } ")."
         @for also in &waiting.also {
             " Also: " bdi { (one_line(also, MAX_TITLE)) } "."
         }

@@ -8,43 +8,54 @@ use super::super::chart::{self, BarMark, BarMode, BarSegment, StageBar};
 use super::super::page::PageRequest;
 use super::super::words;
 use super::story;
-use crate::api::{ExplainedSegment, ExplainedStep, PullRequestDetail, StagesHours};
+use crate::api::{ExplainedStep, PullRequestDetail, StagesHours};
 
 pub(super) fn section(page: &PageRequest, found: &PullRequestDetail) -> Markup {
     let known = &found.pull_request;
-    let segments = &found.explain.segments;
     let is_open = known.state == PullRequestState::Open;
+    let segments = shown(found, is_open);
     html! {
         section #time {
             h2 { @if is_open { "Where its time went so far" } @else { "Where its time went" } }
             @if segments.is_empty() {
                 p { "The times that GitHub gives of it cannot be right, so it has no durations." }
             } @else {
-                (bar(page, found))
-                (table(segments, &found.explain.steps, is_open))
+                (bar(page, found, &segments))
+                (table(&segments, &found.explain.steps, is_open))
                 (working_hours(found))
             }
         }
     }
 }
 
-fn bar(page: &PageRequest, found: &PullRequestDetail) -> Markup {
+/// Returns the segments, and among those of a pull request that ended the stages of no length.
+fn shown(found: &PullRequestDetail, is_open: bool) -> Vec<BarSegment> {
+    let segments = found.explain.segments.iter().map(|segment| BarSegment {
+        stage: segment.stage,
+        from: segment.from,
+        to: segment.to,
+    });
+    let at_once = found.explain.steps.iter().map(|step| BarSegment {
+        stage: step.stage,
+        from: step.from,
+        to: step.to,
+    });
+    let at_once = at_once.filter(|step| !is_open && step.from == step.to);
+    let mut all: Vec<_> = segments.chain(at_once).collect();
+    all.sort_by_key(|segment| (segment.from, segment.to));
+    all
+}
+
+fn bar(page: &PageRequest, found: &PullRequestDetail, segments: &[BarSegment]) -> Markup {
     let known = &found.pull_request;
     let is_equal = page.parameter("bar") == Some("equal");
-    let segments = found.explain.segments.iter();
     let marks = story::marked(found).map(|(number, entry)| BarMark {
         number,
         at: entry.at,
         words: story::event_words(entry),
     });
     let bar = StageBar {
-        segments: segments
-            .map(|segment| BarSegment {
-                stage: segment.stage,
-                from: segment.from,
-                to: segment.to,
-            })
-            .collect(),
+        segments: segments.to_vec(),
         marks: marks.collect(),
         mode: if is_equal {
             BarMode::Equal
@@ -56,7 +67,7 @@ fn bar(page: &PageRequest, found: &PullRequestDetail) -> Markup {
     let address = page.links.pull_request(&known.repo, known.number);
     html! {
         (chart::stage_bar("Stages from the first to the last second; the table has the same", &bar))
-        (chart::legend(&stages(&found.explain.segments)))
+        (chart::legend(&stages(segments)))
         p .actions {
             a href=(address) aria-current=[(!is_equal).then_some("true")] { "to scale" }
             a href={ (address) "?bar=equal" } aria-current=[is_equal.then_some("true")] { "equal steps" }
@@ -66,7 +77,7 @@ fn bar(page: &PageRequest, found: &PullRequestDetail) -> Markup {
 }
 
 /// Returns the stages that occur, in the order in which they first do.
-fn stages(segments: &[ExplainedSegment]) -> Vec<Stage> {
+fn stages(segments: &[BarSegment]) -> Vec<Stage> {
     let mut stages = Vec::new();
     for segment in segments {
         if !stages.contains(&segment.stage) {
@@ -76,7 +87,7 @@ fn stages(segments: &[ExplainedSegment]) -> Vec<Stage> {
     stages
 }
 
-fn table(segments: &[ExplainedSegment], steps: &[ExplainedStep], is_open: bool) -> Markup {
+fn table(segments: &[BarSegment], steps: &[ExplainedStep], is_open: bool) -> Markup {
     html! {
         table {
             caption #sum { (sum(segments, is_open)) }
@@ -98,7 +109,7 @@ fn table(segments: &[ExplainedSegment], steps: &[ExplainedStep], is_open: bool) 
                             @if is_open && place + 1 == segments.len() { "now" }
                             @else { (words::time(segment.to)) }
                         }
-                        td .num { (words::hours_of(segment.seconds)) }
+                        td .num { (words::hours_of(segment.seconds())) }
                         td .hide { (because(segment, steps)) }
                     }
                 }
@@ -108,17 +119,17 @@ fn table(segments: &[ExplainedSegment], steps: &[ExplainedStep], is_open: bool) 
 }
 
 /// Returns the hours of each stage as a sum, and the proof that no second is left over.
-fn sum(segments: &[ExplainedSegment], is_open: bool) -> String {
+fn sum(segments: &[BarSegment], is_open: bool) -> String {
     let seconds = |stage: Stage| -> i64 {
         let of_stage = segments.iter().filter(|segment| segment.stage == stage);
-        of_stage.map(|segment| segment.seconds).sum()
+        of_stage.map(BarSegment::seconds).sum()
     };
     let stages = stages(segments);
     let parts = stages.iter().map(|stage| {
         let hours = words::hours_of(seconds(*stage));
         format!("{} {hours}", words::stage(*stage))
     });
-    let whole: i64 = segments.iter().map(|segment| segment.seconds).sum();
+    let whole: i64 = segments.iter().map(BarSegment::seconds).sum();
     let between = between(segments).map_or(0, |(from, to)| to.epoch() - from.epoch());
     let exact = match between - whole {
         0 => "to the second".to_owned(),
@@ -132,12 +143,12 @@ fn sum(segments: &[ExplainedSegment], is_open: bool) -> String {
     )
 }
 
-fn between(segments: &[ExplainedSegment]) -> Option<(Timestamp, Timestamp)> {
+fn between(segments: &[BarSegment]) -> Option<(Timestamp, Timestamp)> {
     Some((segments.first()?.from, segments.last()?.to))
 }
 
 /// Returns the reason of the step that a segment is a part of.
-fn because<'a>(segment: &ExplainedSegment, steps: &'a [ExplainedStep]) -> &'a str {
+fn because<'a>(segment: &BarSegment, steps: &'a [ExplainedStep]) -> &'a str {
     let mut steps = steps.iter().filter(|step| step.stage == segment.stage);
     let within = steps.find(|step| step.from <= segment.from && segment.to <= step.to);
     within.map_or("", |step| step.because.as_str())

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::columns::CHOICES;
 use super::{COLUMNS, of_list};
+use crate::api::RepositoryItem;
 use crate::dashboard::page::PageRequest;
 use crate::dashboard::{filters, waits};
 
@@ -59,9 +60,8 @@ pub(super) fn presets(page: &PageRequest) -> Markup {
     }
 }
 
-pub(super) fn filters(page: &PageRequest, names: &[String]) -> Markup {
-    let mut repositories = vec![("", "All")];
-    repositories.extend(names.iter().map(|name| (name.as_str(), name.as_str())));
+pub(super) fn filters(page: &PageRequest, found: &[RepositoryItem]) -> Markup {
+    let repositories = filters::repositories(found);
     let mut reasons = vec![("", "Anything")];
     reasons.extend(waits::REASONS.map(|reason| (reason.as_str(), waits::reason(reason))));
     let fields = html! {

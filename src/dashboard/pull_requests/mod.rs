@@ -11,7 +11,7 @@ use super::links::query_string;
 use super::page::{PageRequest, PageResult};
 use super::routes::PageRoute;
 use super::{csv, words};
-use crate::api::{AccessRole, ApiError, ListCount, Page, PullRequestItem};
+use crate::api::{AccessRole, ApiError, ListCount, Page, PullRequestItem, RepositoryItem};
 
 /// The parameter that is of the page, not of the list.
 const COLUMNS: &str = "cols";
@@ -66,11 +66,15 @@ pub(super) fn routes() -> Vec<PageRoute> {
 async fn list(page: PageRequest) -> PageResult {
     let query = query_string(of_list(&page).chain([("count", "true"), ("per_page", ROWS)]));
     let reads = page.reads();
-    let (found, names) = tokio::join!(reads.pull_requests(&query), reads.repository_names());
-    let names = names.unwrap_or_default();
+    let (found, names) = tokio::join!(
+        reads.pull_requests(&query),
+        page.api.shared.repositories(&page.api, None)
+    );
+    let names = names.ok();
+    let names: &[RepositoryItem] = names.as_ref().map_or(&[], |names| &names.items);
     let body = html! {
         (form::presets(&page))
-        (form::filters(&page, &names))
+        (form::filters(&page, names))
         section #list data-live="pr" aria-label="The list" {
             @match found {
                 Err(error @ (ApiError::BadRequest(_) | ApiError::NotFound(_))) => {

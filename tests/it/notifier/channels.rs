@@ -325,3 +325,52 @@ async fn command_line_tests_and_lists_channels() {
     );
     assert!(good.try_next().is_none());
 }
+
+/// Presses the button of the page of channels, by a token and not by a session.
+async fn send_again(server: &TestServer, channel: &str, event: &str) -> u16 {
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let form = http.build().unwrap();
+    let form = form
+        .post(format!("{}/channels/{channel}/retry", server.url))
+        .bearer_auth(TOKEN)
+        .header("Origin", &server.url)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("event_id={event}"));
+    form.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn notification_that_was_given_up_is_sent_again_on_request() {
+    let mut ops = Receiver::start().await;
+    ops.replies((0..6).map(|_| Reply::Status(400, "", "no")));
+    let server = start(vec![webhook("ops", &ops)]).await;
+    record_opened(&server, [1, 2]).await;
+    assert_eq!(settled(&server, "ops").await, [0, 2, 0]);
+    let (_, log) = server.get("/api/notifications?state=dead").await;
+    let event = |place: usize| {
+        log["items"][place]["notification"]["event_id"]
+            .as_str()
+            .unwrap()
+    };
+    let retry = async |event: &str, channel: &str| {
+        let path = format!("/api/notifications/{event}/{channel}/retry");
+        server.ask(reqwest::Method::POST, &path, &json!({})).await
+    };
+    for (event, channel) in [(event(1), "slack"), ("x", "ops"), ("999", "ops")] {
+        testkit::assert_refused(&retry(event, channel).await, 404, "not_found");
+    }
+    let (status, answer) = retry(event(1), "ops").await;
+    let pending = json!({"status": "pending", "channel": "ops", "event_id": event(1)});
+    assert_eq!((status, answer), (202, pending));
+    assert_eq!(settled(&server, "ops").await, [1, 1, 0]);
+    assert_eq!(send_again(&server, "ops", event(0)).await, 303);
+    assert_eq!(settled(&server, "ops").await, [2, 0, 0]);
+    // Three attempts at each were refused, and the receiver knows both by their event ids.
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(ops.next().await.json()["event_id"].clone());
+    }
+    assert_eq!(ids[6..], [json!(event(1)), json!(event(0))]);
+    testkit::assert_refused(&retry(event(1), "ops").await, 404, "not_found");
+    server.stop().await;
+}

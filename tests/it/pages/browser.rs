@@ -1,7 +1,7 @@
 //! A client that signs in as a browser does, and a server with something on every page.
 
 use chrono::Utc;
-use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, SET_COOKIE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderMap, SET_COOKIE};
 use reqwest::{Method, redirect};
 use serde_json::{Value, json};
 use tallyhook::app::ServerOptions;
@@ -66,10 +66,11 @@ impl Browser {
         browser
     }
 
-    /// Returns a request with the session's cookie and nothing else.
+    /// Returns a request for a page with the session's cookie, and without a form's origin.
     pub(super) fn request(&self, method: &str, address: &str) -> reqwest::RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = self.http.request(method, format!("{}{address}", self.url));
+        let request = request.header(ACCEPT, "text/html,*/*;q=0.8");
         match &self.cookie {
             Some(cookie) => request.header(COOKIE, cookie),
             None => request,

@@ -3,12 +3,17 @@
 mod bearer;
 mod browser;
 mod channels;
+mod crawler;
 mod dead_letters;
 mod deliveries;
+mod explain;
+mod flow;
 mod health;
+mod load;
 mod login;
 mod overview;
 mod prs;
+mod pull_request;
 mod reading;
 mod repositories;
 mod safety;

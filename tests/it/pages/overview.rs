@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use testkit::{TestServer, fixtures};
+use testkit::{TestServer, eventually, fixtures};
 
 use super::reading::{counts, json, page, part, shown, three_forms};
 use super::story::{HOSTILE, NAME, furnish};
@@ -190,6 +190,15 @@ async fn emptiness_says_what_is_missing_and_the_next_step() {
         nothing.contains("No open pull request matches."),
         "{nothing}"
     );
+    // What is missing is said where the numbers are.
+    assert!(html.contains("it was not fetched by a backfill"), "{html}");
+    let quiet = "UPDATE repositories SET missed_by_webhook = 3, last_delivery_at = NULL";
+    server.place.execute(quiet).await;
+    let banner = "No webhook arrives.";
+    eventually("the banner", async || {
+        shown(&server, "/").await.contains(banner)
+    })
+    .await;
     // One part fails by itself, and the rest holds.
     let (status, html) = page(&server, "/?authors=robots").await;
     assert_eq!(status, 200);

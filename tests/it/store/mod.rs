@@ -1,5 +1,6 @@
 //! The guarantees of every store: one suite that runs on each kind of database.
 
+mod changes;
 mod condition;
 mod delivery_list;
 mod facts;

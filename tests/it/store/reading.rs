@@ -7,7 +7,8 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tallyhook_core::domain::business_time::{BusinessNumbers, CalendarStamp, DurationClock};
 use tallyhook_core::domain::metrics::{
-    Aggregation, AuthorFilter, CalendarBucket, DurationName, MergedPullRequest, Summary,
+    Aggregation, AuthorFilter, CalendarBucket, DurationName, Measurements, MergedPullRequest,
+    Summary,
 };
 use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::origin::PullRequestOrigin;
@@ -491,6 +492,13 @@ async fn lists_have_as_many_rows_as_aggregates_count(database: Database) {
             ..AggregateFilter::default()
         };
         let summary = store.aggregates(&filter).await.unwrap().all;
+        let measured = store.measured(&filter, DurationName::Pickup, Measurements::distribution);
+        let (measured, pickup) = (measured.await.unwrap(), &summary.stages.pickup);
+        assert_eq!(
+            (measured.n, measured.missing, measured.p50_hours),
+            (pickup.n, pickup.missing, pickup.p50_hours),
+            "seed {seed}: {filter:?}"
+        );
         for (details, expected) in numbers_of(&summary, authors, clock) {
             let filter = listed(details, repo);
             let (n, exact) = store.count_pull_requests(&filter).await.unwrap();

@@ -5,8 +5,8 @@ use super::list::{push_ids, push_repository};
 use super::row::{COLUMNS, DeadGroupRow, DeliveryRow};
 use super::{
     AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
-    Delivery, DeliveryCounts, DeliveryState, NewDelivery, PendingDelivery, PurgeCounts, StoredBody,
-    UnfinishedDelivery,
+    Delivery, DeliveryCounts, DeliveryState, NewDelivery, NewState, PendingDelivery, PurgeCounts,
+    StoredBody, UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::{Database, StatementBuilder, Value, statement};
@@ -25,10 +25,21 @@ macro_rules! by_dialect {
 impl Store {
     /// Stores a delivery, in one commit with others that wait. When this returns, it is on disk.
     pub async fn accept(&self, delivery: NewDelivery) -> Result<AcceptOutcome> {
-        match &self.database {
+        let (is_dead, now) = (
+            matches!(
+                delivery.state,
+                NewState::Dead { .. } | NewState::Misnamed { .. }
+            ),
+            delivery.received_at,
+        );
+        let outcome = match &self.database {
             Database::Sqlite(database) => database.group_commit.accept(delivery).await,
             Database::Postgres(database) => database.group_commit.accept(delivery).await,
+        }?;
+        if is_dead {
+            self.note_inbox(now).await;
         }
+        Ok(outcome)
     }
 
     /// Returns those of `ids` that are not finished, by id.
@@ -110,7 +121,11 @@ impl Store {
     /// Marks claimed deliveries dead, except those that another process has claimed since. Returns
     /// their number.
     pub async fn mark_dead(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
-        by_dialect!(self.mark_dead(ids, reason, now))
+        let dead = by_dialect!(self.mark_dead(ids, reason, now))?;
+        if dead > 0 {
+            self.note_inbox(now).await;
+        }
+        Ok(dead)
     }
 
     /// Requeues dead letters: they are due again, with all attempts. Returns their number.
@@ -121,7 +136,7 @@ impl Store {
         );
         update.push_bind(false).push(", next_attempt_at = ");
         update.push_bind(Millis(now));
-        self.update_dead(update, dead).await
+        self.update_dead(update, dead, now).await
     }
 
     /// Discards dead letters: they become ignored with `reason`. Returns their number.
@@ -137,7 +152,7 @@ impl Store {
             .push_bind(storable_text(reason))
             .push(", finished_at = ")
             .push_bind(Millis(now));
-        self.update_dead(update, dead).await
+        self.update_dead(update, dead, now).await
     }
 
     /// Runs an update of the selected dead letters. Their rows are locked by id.
@@ -145,6 +160,7 @@ impl Store {
         &self,
         mut update: StatementBuilder<'_>,
         dead: &DeadLetterSelection,
+        now: Moment,
     ) -> Result<u64> {
         update.push(" WHERE id IN (SELECT id FROM deliveries WHERE state = 'dead'");
         match dead {
@@ -170,7 +186,11 @@ impl Store {
             Database::Sqlite(_) => ")",
             Database::Postgres(_) => " ORDER BY id FOR UPDATE)",
         });
-        self.database.execute(update.build()).await
+        let updated = self.database.execute(update.build()).await?;
+        if updated > 0 {
+            self.note_inbox(now).await;
+        }
+        Ok(updated)
     }
 
     /// Returns dead letters grouped by reason, event and repository, the largest group first.

@@ -22,6 +22,7 @@ use super::row::{
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
+use crate::changes::{named_pull_requests, note_batch};
 use crate::columns::{Name, Seconds, storable_text, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -103,7 +104,7 @@ impl PostgresDatabase {
         session.execute(sqlx::query("BEGIN")).await?;
         drop_replaced(&mut session, recording).await?;
         if !write_pull_requests(&mut session, &recording.pull_requests).await?
-            || !finish(&mut session, &recording.finished, now).await?
+            || !finish(&mut session, recording, now).await?
         {
             session.execute(sqlx::query("ROLLBACK")).await?;
             session.keep();
@@ -174,6 +175,9 @@ async fn write_outbox(
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
     let events = notified_changes(&mut transaction, recording).await?;
     let appended = append_events(&mut transaction, &events, now).await?;
+    if recording.finished.is_empty() {
+        note_batch(&mut transaction, recording, now).await?;
+    }
     if appended + marked > 0 {
         // Sent by the commit.
         let notify = sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL);
@@ -251,12 +255,10 @@ async fn write_pull_requests(
     Ok(session.execute(query).await? == records.len() as u64)
 }
 
-/// Marks the deliveries; `false` if one of them is not ours to finish any more.
-async fn finish(
-    session: &mut PooledSession,
-    finished: &[FinishedDelivery],
-    now: Moment,
-) -> Result<bool> {
+/// Marks the deliveries, and notes what the batch changed; `false` if one of them is not ours to
+/// finish any more.
+async fn finish(session: &mut PooledSession, recording: &BatchWrite, now: Moment) -> Result<bool> {
+    let finished = &recording.finished;
     if finished.is_empty() {
         return Ok(true);
     }
@@ -264,8 +266,11 @@ async fn finish(
         FinishedDelivery::Applied(_) => None,
         FinishedDelivery::Ignored(_, reason) => Some(storable_text(reason)),
     };
+    // One statement, and so one answer of the server to wait for.
     let query = sqlx::query(
-        "WITH finished AS (\
+        "WITH noted AS (\
+             INSERT INTO changes (at, kind, pull_requests) VALUES ($4, 'batch', $5)), \
+         finished AS (\
              SELECT d.id, new.state, new.reason FROM deliveries d \
              JOIN unnest($1::bigint[], $2::text[], $3::text[]) AS new (id, state, reason) \
              ON new.id = d.id \
@@ -287,7 +292,8 @@ async fn finish(
             .collect::<Vec<_>>(),
     )
     .bind(finished.iter().map(reason).collect::<Vec<_>>())
-    .bind(now);
+    .bind(now)
+    .bind(named_pull_requests(recording)?);
     Ok(session.execute(query).await? == finished.len() as u64)
 }
 

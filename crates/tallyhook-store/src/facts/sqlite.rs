@@ -19,6 +19,7 @@ use super::row::{
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
+use crate::changes::note_batch;
 use crate::columns::{to_json, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -131,6 +132,7 @@ impl SqliteDatabase {
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, recording).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
+        note_batch(&mut transaction, recording, now).await?;
         tallyhook_core::crash_point::reached("record.before_commit");
         transaction.commit().await?;
         tallyhook_core::crash_point::reached("record.committed");

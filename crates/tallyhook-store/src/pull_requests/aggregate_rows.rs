@@ -6,7 +6,7 @@ use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 
 use super::AggregateFilter;
-use super::row::{KEYED, merged_columns};
+use super::row::{keyed_columns, merged_columns};
 use crate::columns::Seconds;
 use crate::database::StatementBuilder;
 
@@ -17,7 +17,7 @@ pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
 
 /// The same with their keys.
 pub(super) fn keyed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    ordered_merged(KEYED, filter, is_sqlite)
+    ordered_merged(keyed_columns(filter.clock), filter, is_sqlite)
 }
 
 fn ordered_merged(

@@ -303,10 +303,24 @@ fn known_flags(Words(flags): &Words) -> Vec<Flag> {
     flags.iter().filter_map(|flag| flag.parse().ok()).collect()
 }
 
-/// The columns of [`KeyedMergedRow`].
-pub(crate) const KEYED: &str = "repo_id, number, merged_at, author_is_bot, flags, \
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
-    origin";
+/// Returns the columns of [`KeyedMergedRow`].
+pub(crate) const fn keyed_columns(clock: DurationClock) -> &'static str {
+    match clock {
+        DurationClock::Calendar => {
+            "repo_id, number, merged_at, author_is_bot, flags, \
+             state = 'merged' AS has_calendar, cycle_time_s, review_time_s, coding_s, pickup_s, \
+             review_s, merge_wait_s, redraft_s, closed_s, origin"
+        }
+        DurationClock::Business => {
+            "repo_id, number, merged_at, author_is_bot, flags, \
+             calendar_hash IS NOT NULL AS has_calendar, \
+             business_cycle_time_s AS cycle_time_s, business_review_time_s AS review_time_s, \
+             business_coding_s AS coding_s, business_pickup_s AS pickup_s, \
+             business_review_s AS review_s, business_merge_wait_s AS merge_wait_s, \
+             business_redraft_s AS redraft_s, business_closed_s AS closed_s, origin"
+        }
+    }
+}
 
 /// A merged pull request with its key.
 #[derive(FromRow)]
@@ -316,6 +330,7 @@ pub(crate) struct KeyedMergedRow {
     merged_at: Seconds,
     author_is_bot: bool,
     flags: Words,
+    has_calendar: bool,
     #[sqlx(flatten)]
     durations: DurationColumns,
     origin: Option<Name<Origin>>,
@@ -332,7 +347,7 @@ impl KeyedMergedRow {
             author_is_bot: self.author_is_bot,
             origin: self.origin.map(|Name(origin)| origin),
             flags: known_flags(&self.flags),
-            has_calendar: true,
+            has_calendar: self.has_calendar,
             durations: self.durations.into(),
         };
         (key, merged)
