@@ -37,7 +37,7 @@ mod sessions;
 mod settings;
 mod shared_reads;
 mod sync;
-mod task_items;
+mod task_links;
 mod task_pull_request;
 mod tasks;
 mod tokens;
@@ -124,8 +124,9 @@ pub use self::sync::{
     BackfillStats, ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig,
     SyncRunItem, SyncStats,
 };
+pub(crate) use self::task_links::LinkRequest;
 pub(crate) use self::task_pull_request::OpenPullRequestBody;
-pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody, LinkRequest};
+pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody};
 pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -338,8 +339,8 @@ fn with_caller() -> Scope<
         .viewer(tasks::show)
         .member(tasks::change)
         .member(task_pull_request::create)
-        .member(tasks::link)
-        .member(tasks::unlink)
+        .member(task_links::link)
+        .member(task_links::unlink)
         .viewer(tasks::of_story)
         .viewer(ws::create_ticket)
         .admin(channels::list)

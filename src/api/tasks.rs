@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpResponse, delete, get, patch, post, web};
+use actix_web::{HttpResponse, get, patch, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{ManualOverride, TaskId, TaskKey, TaskStatus, manual_override};
 use tallyhook_core::domain::timings::PullRequestState;
+use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{
@@ -20,10 +21,6 @@ use super::error::{ApiError, ApiErrorBody};
 use super::input::{JsonInput, QueryInput, parse_query};
 use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
-use super::task_items::{
-    HistoryItem, LinkedPullRequest, StatusDifference, TaskDetail, TaskItem,
-};
-use super::waiting::WaitingItem;
 use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
 
@@ -33,6 +30,99 @@ const MAX_BRANCH: usize = 255;
 const MAX_PATH: usize = 4096;
 /// Entries of the history that are shown.
 const HISTORY: u32 = 100;
+
+/// A task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskItem {
+    #[schema(value_type = String, format = "uuid")]
+    pub id: TaskId,
+    /// The key by which pull requests refer to it.
+    #[schema(example = "PROJ-123")]
+    pub key: Option<String>,
+    pub title: String,
+    pub status: TaskStatus,
+    /// `owner/name` of its repository.
+    pub repo: Option<String>,
+    pub branch: Option<String>,
+    pub worktree: Option<String>,
+    #[schema(format = "date-time")]
+    pub created_at: String,
+    #[schema(format = "date-time")]
+    pub updated_at: String,
+    /// The pull requests that are linked to it or name its key.
+    pub prs: Vec<LinkedPullRequest>,
+    /// The status that its pull requests would give it, if a person set another one later.
+    pub differs: Option<StatusDifference>,
+}
+
+/// A short form of a pull request.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TaskPullRequest)]
+pub struct LinkedPullRequest {
+    #[schema(value_type = String, format = "uuid")]
+    pub pr_id: Uuid,
+    /// `owner/name`
+    pub repo: String,
+    #[schema(value_type = i64)]
+    pub number: PrNumber,
+    pub title: Option<String>,
+    pub state: PullRequestState,
+    pub html_url: Option<String>,
+    /// Of an open one: the one thing that it waits for.
+    pub waiting: Option<LinkedWaiting>,
+}
+
+/// A short form of what an open pull request waits for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TaskWaiting)]
+pub struct LinkedWaiting {
+    #[serde(rename = "for")]
+    pub on: WaitingFor,
+    pub since: Timestamp,
+    pub because: String,
+}
+
+/// A task with its history.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskDetail {
+    #[serde(flatten)]
+    pub task: TaskItem,
+    /// Its changes and their causes, the newest first.
+    pub history: Vec<HistoryItem>,
+}
+
+/// The status of a task without the change that a person made.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Difference)]
+pub struct StatusDifference {
+    pub would_be: TaskStatus,
+    /// The pull request that gives this status.
+    #[schema(value_type = String, format = "uuid")]
+    pub pr_id: Uuid,
+    #[schema(value_type = i64)]
+    pub pr_number: PrNumber,
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryItem {
+    /// The time of the cause.
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+    #[schema(format = "date-time")]
+    pub recorded_at: String,
+    /// Null for its creation; the same as the new one where the status did not change.
+    pub old_status: Option<TaskStatus>,
+    pub new_status: TaskStatus,
+    pub cause: TaskCause,
+    /// The pull request that is the cause.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub pr_id: Option<Uuid>,
+    #[schema(value_type = Option<i64>)]
+    pub pr_number: Option<PrNumber>,
+    pub note: Option<String>,
+}
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -171,54 +261,6 @@ impl ApiState {
         self.store.edit_task(task.id, &edit, Utc::now()).await?;
         self.task(id).await
     }
-
-    /// Links a pull request as `POST /api/tasks/{id}/prs`. Returns true if it was not linked.
-    ///
-    /// # Errors
-    /// Those of the API.
-    pub(crate) async fn link_pull_request(
-        &self,
-        id: &str,
-        linked: LinkRequest,
-    ) -> Result<(bool, TaskDetail), ApiError> {
-        let task = find(self, id).await?;
-        let name = linked.repo.or_else(|| self.default_repository.clone());
-        let name = name.ok_or_else(|| {
-            ApiError::BadRequest("`repo` is missing, and there is no default repository".to_owned())
-        })?;
-        let repo = self.store.repository_id(&name).await?;
-        let key = PrKey {
-            repo: repo.ok_or(ApiError::NotFound("repository"))?,
-            number: PrNumber(linked.number),
-        };
-        if self.store.pull_request(key).await?.is_none() {
-            return Err(ApiError::NotFound(
-                "pull request here: fetch it with a backfill, or watch it",
-            ));
-        }
-        let is_new = self.store.link_task(task.id, key, Utc::now()).await?;
-        Ok((is_new, self.task(id).await?))
-    }
-
-    /// Removes a link as `DELETE /api/tasks/{id}/prs/{owner}/{repo}/{number}`.
-    ///
-    /// # Errors
-    /// Those of the API.
-    pub(crate) async fn unlink_pull_request(
-        &self,
-        id: &str,
-        repo: &str,
-        number: PrNumber,
-    ) -> Result<(), ApiError> {
-        let task = find(self, id).await?;
-        let repo = self.store.repository_id(repo).await?;
-        let repo = repo.ok_or(ApiError::NotFound("repository"))?;
-        let key = PrKey { repo, number };
-        match self.store.unlink_task(task.id, key, Utc::now()).await? {
-            true => Ok(()),
-            false => Err(ApiError::NotFound("link")),
-        }
-    }
 }
 
 /// A task to create.
@@ -319,62 +361,6 @@ pub(super) async fn change(
     Ok(web::Json(api.change_task(&id, changed).await?))
 }
 
-/// The pull request to link.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = Linked)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LinkRequest {
-    /// `owner/name`; default: the default repository.
-    pub(crate) repo: Option<String>,
-    pub(crate) number: i64,
-}
-
-/// Links a pull request to a task, whether or not it names the task's key.
-#[utoipa::path(
-    tag = "tasks", operation_id = "link_pull_request", security(("token" = [])),
-    params(("id" = String, Path, description = "id or key")), request_body = LinkRequest,
-    responses(
-        (status = 201, body = TaskDetail),
-        (status = 200, body = TaskDetail, description = "it was linked already"),
-        (status = 404, body = ApiErrorBody),
-    )
-)]
-#[post("/tasks/{id}/prs")]
-pub(super) async fn link(
-    api: web::Data<ApiState>,
-    id: web::Path<String>,
-    JsonInput(linked): JsonInput<LinkRequest>,
-) -> Result<HttpResponse, ApiError> {
-    let (is_new, task) = api.link_pull_request(&id, linked).await?;
-    let mut answer = if is_new {
-        HttpResponse::Created()
-    } else {
-        HttpResponse::Ok()
-    };
-    Ok(answer.json(task))
-}
-
-/// Removes a link. A pull request that names the task's key remains linked by it.
-#[utoipa::path(
-    tag = "tasks", operation_id = "unlink_pull_request",
-    security(("token" = [])),
-    params(
-        ("id" = String, Path, description = "id or key"),
-        ("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)
-    ),
-    responses((status = 204, description = "no longer linked"), (status = 404, body = ApiErrorBody))
-)]
-#[delete("/tasks/{id}/prs/{owner}/{repo}/{number}")]
-pub(super) async fn unlink(
-    api: web::Data<ApiState>,
-    path: web::Path<(String, String, String, i64)>,
-) -> Result<HttpResponse, ApiError> {
-    let (id, owner, repo, number) = path.into_inner();
-    let (repo, number) = (format!("{owner}/{repo}"), PrNumber(number));
-    api.unlink_pull_request(&id, &repo, number).await?;
-    Ok(HttpResponse::NoContent().finish())
-}
-
 /// The pull requests of a task, by its id or key.
 #[utoipa::path(
     tag = "tasks", operation_id = "pull_requests_of_story",
@@ -423,7 +409,7 @@ async fn items(api: &ApiState, tasks: Vec<Task>) -> Result<Vec<TaskItem>, ApiErr
     let mut items = Vec::with_capacity(tasks.len());
     for task in tasks {
         let differs = difference(api, &task).await?;
-        items.push(item(task, differs, &rows, ReadContext::now(&api.rules)));
+        items.push(item(task, differs, &rows));
     }
     Ok(items)
 }
@@ -454,7 +440,6 @@ fn item(
     task: Task,
     differs: Option<StatusDifference>,
     rows: &BTreeMap<PrKey, PullRequestRow>,
-    context: ReadContext<'_>,
 ) -> TaskItem {
     let prs = task.prs.iter().filter_map(|key| rows.get(key));
     let prs = prs.map(|row| LinkedPullRequest {
@@ -464,7 +449,11 @@ fn item(
         title: row.title.clone(),
         state: row.state,
         html_url: row.html_url.clone(),
-        waiting: list_item(row.clone(), context).waiting,
+        waiting: row.waiting.as_ref().map(|waiting| LinkedWaiting {
+            on: waiting.on,
+            since: waiting.since,
+            because: waiting.because.clone(),
+        }),
     });
     TaskItem {
         id: task.id,

@@ -318,6 +318,9 @@ mod tests {
         assert!(slow.contains("role=\"alert\""), "{slow}");
         assert!(slow.contains("longer than 5 seconds"), "{slow}");
         let failed = block(Err(ApiError::NotFound("<b>")), show).into_string();
-        assert!(failed.contains("<bdi>there is no such &lt;b&gt;</bdi>."), "{failed}");
+        assert!(
+            failed.contains("<bdi>there is no such &lt;b&gt;</bdi>."),
+            "{failed}"
+        );
     }
 }

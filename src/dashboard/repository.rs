@@ -71,16 +71,13 @@ async fn repository(page: PageRequest) -> PageResult {
             @if let Some(errors) = errors { (errors) }
         }
     };
-    Ok(page.show(
-        Section::Repositories,
-        &format!("Is {} complete", item.repo),
-        &body,
-    ))
+    Ok(page.show(Section::Repositories, "Is this repository complete", &body))
 }
 
 /// Returns the completeness of a repository, and the forms about it.
 fn summary(page: &PageRequest, item: &RepositoryItem, run: Option<&SyncRunItem>) -> Markup {
     html! {
+        h2 { bdi { (item.repo) } }
         dl .facts {
             dt { "State" } dd { (state(page, item, run)) }
             dt { "Complete since" }
@@ -214,8 +211,7 @@ async fn confirm_untrack(page: PageRequest) -> PageResult {
             a href=(page.links.repository(&item.repo)) { "Keep it" }
         }
     };
-    let question = format!("Untrack {}", item.repo);
-    Ok(page.show(Section::Repositories, &question, &body))
+    Ok(page.show(Section::Repositories, "Untrack a repository", &body))
 }
 
 async fn untrack(page: PageRequest) -> PageResult {

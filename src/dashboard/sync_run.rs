@@ -165,7 +165,7 @@ async fn run(page: PageRequest) -> PageResult {
             (errors(&page, &run))
         }
     };
-    let question = format!("How far is backfill #{} of {}", run.id, run.repo);
+    let question = format!("How far is backfill #{}", run.id);
     Ok(page.show(Section::Repositories, &question, &body))
 }
 

@@ -33,6 +33,7 @@ async fn task(page: PageRequest) -> PageResult {
     let task = &detail.task;
     let body = html! {
         section #task data-live="task pr" {
+            h2 { bdi { (one_line(&heading(task), 200)) } }
             dl .facts {
                 dt { "Status" } dd { (status_words(task.status)) (differs(task)) }
                 dt { "Repository" } dd { bdi { (task.repo.as_deref().unwrap_or(words::UNKNOWN)) } }
@@ -48,7 +49,7 @@ async fn task(page: PageRequest) -> PageResult {
             (history(&detail.history))
         }
     };
-    Ok(page.show(Section::Tasks, &one_line(&heading(task), 200), &body))
+    Ok(page.show(Section::Tasks, "Where does this story stand", &body))
 }
 
 /// Returns the working tree, and why it was kept, if the history has the reason.

@@ -16,16 +16,8 @@ fn promised(method: &str, path: &str) -> Option<AccessRole> {
     let begins = |beginnings: &[&str]| beginnings.iter().any(|begin| path.starts_with(begin));
     let role = match method {
         _ if !begins(&["/api/"]) && path != "/ws" => return None,
-        _ if begins(&[
-            "/api/deliver",
-            "/api/dead-letters",
-            "/api/inbox",
-            "/api/doctor",
-            "/api/health",
-        ]) =>
-        {
-            Operator
-        }
+        _ if begins(&["/api/deliver", "/api/dead-letters", "/api/inbox"]) => Operator,
+        _ if begins(&["/api/doctor", "/api/health"]) => Operator,
         "POST" if begins(&["/api/notifications"]) => Admin,
         _ if begins(&["/api/tokens", "/api/channels", "/api/settings"]) => Admin,
         _ if begins(&["/api/me/", "/api/ws-ticket"]) => Viewer,

@@ -661,7 +661,8 @@ async fn requested_round_runs_and_shows_in_the_statistics() {
         "poll_interval_seconds": 300.0, "max_retries": 3, "retry_delay_seconds": 30.0, "concurrent": 5}});
     let before = json!({"running": false, "last_sync_at": null, "sync_count": 0, "error_count": 0,
         "missed_by_webhook": 0, "config": config, "monitor": monitor, "notifier": [], "github": null,
-        "backfills": {"attempted": 0, "succeeded": 0, "goal": 0.95, "seconds_per_100_pull_requests": null}});
+        "backfills": {"attempted": 0, "succeeded": 0, "goal": 0.95,
+            "seconds_per_100_pull_requests": null}});
     assert_eq!(server.get("/api/sync/stats").await, (200, before));
     assert_eq!(post(&server, "/api/sync", Value::Null).await.0, 202);
     let store = &server.running.store;

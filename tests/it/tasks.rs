@@ -149,7 +149,7 @@ async fn task_follows_its_pull_request_and_records_the_causes() {
         task["prs"][0],
         json!({
             "pr_id": pr_id(7), "repo": REPO, "number": 7, "title": "PROJ-123: sort the queue", "state": "merged",
-            "html_url": format!("https://github.com/{REPO}/pull/7"),
+            "html_url": format!("https://github.com/{REPO}/pull/7"), "waiting": null,
         })
     );
     let history: Vec<_> = task["history"]
