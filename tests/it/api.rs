@@ -364,7 +364,7 @@ async fn unknown_resources_are_404_and_malformed_requests_are_400() {
         &format!("/api/prs?cursor={far}"),
         "/api/prs/%00",
         "/api/prs/%ff%fe",
-        "/api/repos/%2e%2e/%2e%2e/prs/1",
+        "/api/repos/..%2f..%2f/..%2f/prs/1",
         "/api/repos/'%20OR%201=1--/x/prs/1",
         "/api/deliveries/%00%ff",
         "/api/deliveries?event=%ff&repo=%00",

@@ -7,9 +7,11 @@ mod waiting;
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
+use serde_json::Value;
 use tallyhook_core::domain::metrics::DurationSummary;
 use tallyhook_store::{AggregateFilter, PullRequestFilter, Store};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::recorded::{self, RecordedDelivery};
 use super::replay::{DeliverySender, endpoint};
@@ -143,6 +145,10 @@ async fn show(
         "\nNotifications from {}/ws:",
         url.replace("http:", "ws:")
     ))?;
+    if !once {
+        client.post_all(&[unreadable(&story)?], None).await?;
+        running.drained().await?;
+    }
     let link = running.one_time_logins.create(token, Instant::now());
     let ending = match once {
         true => numbers,
@@ -215,6 +221,19 @@ fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     // Not the very second: nothing of the past is to look like a change that just happened.
     shift::end_now(&mut story, (Utc::now() - TimeDelta::minutes(10)).into())?;
     Ok(story)
+}
+
+/// Returns a delivery that cannot be applied, so that there is a dead letter to look at.
+fn unreadable(story: &[RecordedDelivery]) -> anyhow::Result<RecordedDelivery> {
+    let mut of_pull_requests = story.iter().rev().filter(|one| one.event == "pull_request");
+    let last = of_pull_requests.next().context("the story has an end")?;
+    let mut payload: Value = serde_json::from_slice(&last.payload)?;
+    payload["pull_request"]["base"] = Value::Null;
+    Ok(RecordedDelivery {
+        guid: Uuid::new_v4().to_string(),
+        payload: serde_json::to_vec(&payload)?,
+        ..last.clone()
+    })
 }
 
 /// Prints all pull requests, and then what the open ones wait for.
