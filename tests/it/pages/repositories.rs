@@ -152,7 +152,9 @@ async fn backfill_of_the_page_fetches_from_github() {
     let server = start(Some(&github), RoleSet::ALL).await;
     form(&server, "/repos", &[("repo", REPO)]).await;
     eventually("the backfill is done", async || {
-        page(&server, "/sync-runs/1").await.contains(">done</span>")
+        // The poller starts it.
+        let (status, run) = page_as(&server, TOKEN, "/sync-runs/1").await;
+        status == 200 && run.contains(">done</span>")
     })
     .await;
     let run = page(&server, "/sync-runs/1").await;
