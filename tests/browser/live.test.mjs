@@ -66,7 +66,7 @@ function tests(name, start) {
     for (const kind of [2, 3]) await server.post(...opened(number(kind, 0), "To be followed"));
     await server.drained();
     const kinds = {
-      "pull request": ["/prs?sort=created", (place) => ({
+      "pull request": ["/prs?sort=updated", (place) => ({
         make: () => server.post(...opened(number(1, place), `Opened as ${place}!`)),
         text: `Opened as ${place}!`,
       })],

@@ -90,7 +90,7 @@ test("a server that goes away is said so, and nothing is lost when it is back", 
   try {
     await furnish(away);
     const page = await signedIn(chromium, away);
-    await page.goto("/prs?sort=created");
+    await page.goto("/prs?sort=updated");
     await until("the page is live", async () => (await state(page)) === "live");
     await away.kill();
     await until("the header says stale", async () => (await state(page)) === "stale");
@@ -120,7 +120,7 @@ test("a hidden tab holds no socket, and is up to date when it is looked at again
       }
       document.dispatchEvent(new Event("visibilitychange"));
     }, visibility);
-  await page.goto("/prs?sort=created");
+  await page.goto("/prs?sort=updated");
   await until("the socket is open", () => sockets === 1);
   await look("hidden");
   await until("the socket is closed", () => sockets === 0);
