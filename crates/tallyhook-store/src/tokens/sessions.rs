@@ -124,7 +124,7 @@ impl SessionGrantRow {
 
 impl Store {
     /// Starts a session. Ends the one that it replaces, those that have expired, and of its token
-    /// the oldest ones over [`MAX_SESSIONS`].
+    /// the oldest ones over `MAX_SESSIONS`.
     pub async fn start_session(&self, session: &NewSession<'_>, times: SessionTimes) -> Result<()> {
         let NewSession {
             hash,
