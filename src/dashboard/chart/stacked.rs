@@ -5,7 +5,37 @@ use tallyhook_core::domain::timings::Stage;
 
 use super::scale::{HEIGHT, HourAxis, PLOT, TOP, column_labels, columns, sound};
 use super::{drawing, stage_class, unit};
+use crate::api::{DurationSummary, Summary};
 use crate::dashboard::words;
+
+/// The stages in their order, from the foot of a bar up.
+pub(in crate::dashboard) const STAGES: [Stage; 6] = [
+    Stage::Coding,
+    Stage::Pickup,
+    Stage::Review,
+    Stage::MergeWait,
+    Stage::Redraft,
+    Stage::Closed,
+];
+
+/// Returns the mean hours of each stage over all pull requests that count, which add up.
+#[allow(clippy::cast_precision_loss, reason = "a count of pull requests")]
+pub(in crate::dashboard) fn means(summary: &Summary) -> Vec<(Stage, f64)> {
+    let stages = &summary.stages;
+    let totals = [
+        &stages.coding,
+        &stages.pickup,
+        &stages.review,
+        &stages.merge_wait,
+        &stages.redraft,
+        &stages.closed,
+    ];
+    let mean = |total: &DurationSummary| {
+        total.total_hours.unwrap_or_default() / summary.counted.max(1) as f64
+    };
+    let means = totals.into_iter().map(mean);
+    STAGES.into_iter().zip(means).collect()
+}
 
 /// A bar: the mean hours of each stage, from its foot up.
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::github::types::Timestamp;
 
 use super::super::chart::{
-    ChartLine, HistogramBar, ScatterDot, StackedBar, histogram, legend, lines, scatter, stacked,
+    ChartLine, HistogramBar, STAGES, ScatterDot, StackedBar, histogram, legend, lines, means,
+    scatter, stacked,
 };
 use super::super::layout::{block, in_time};
 use super::super::page::PageRequest;
@@ -135,37 +136,6 @@ fn over_time(page: &PageRequest, filter: &FlowFilter, found: &CycleTime) -> Mark
             }
         }
     }
-}
-
-const STAGES: [Stage; 6] = [
-    Stage::Coding,
-    Stage::Pickup,
-    Stage::Review,
-    Stage::MergeWait,
-    Stage::Redraft,
-    Stage::Closed,
-];
-
-/// Returns the mean hours of each stage over all that count, which add up.
-#[allow(clippy::cast_precision_loss, reason = "counts below 2^53")]
-fn means(summary: &Summary) -> Vec<(Stage, f64)> {
-    let stages = &summary.stages;
-    let totals = [
-        &stages.coding,
-        &stages.pickup,
-        &stages.review,
-        &stages.merge_wait,
-        &stages.redraft,
-        &stages.closed,
-    ];
-    let mean = |total: &DurationSummary| {
-        total.total_hours.unwrap_or_default() / summary.counted.max(1) as f64
-    };
-    STAGES
-        .into_iter()
-        .zip(totals)
-        .map(|(stage, total)| (stage, mean(total)))
-        .collect()
 }
 
 /// Returns the chosen duration of a summary.

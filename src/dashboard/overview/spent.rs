@@ -2,24 +2,13 @@
 //! requests, which add up.
 
 use maud::{Markup, html};
-use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::github::types::Timestamp;
 
 use super::filter::OverviewFilter;
-use crate::api::{CycleTime, DurationSummary, Summary, TimeRange};
+use crate::api::{CycleTime, Summary, TimeRange};
 use crate::dashboard::chart::{self, StackedBar};
 use crate::dashboard::links::Links;
 use crate::dashboard::words;
-
-/// The stages in their order, from the foot of a bar up.
-const STAGES: [Stage; 6] = [
-    Stage::Coding,
-    Stage::Pickup,
-    Stage::Review,
-    Stage::MergeWait,
-    Stage::Redraft,
-    Stage::Closed,
-];
 
 /// Returns the chart and its table.
 pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -> Markup {
@@ -41,12 +30,12 @@ pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -
             label: label(range.from),
             count: summary.counted as u64,
             address: filter.merged(*range).list(links),
-            parts: means(summary).collect(),
+            parts: chart::means(summary),
         })
         .collect();
     let kind = filter.bucket();
     html! {
-        (chart::legend(&STAGES))
+        (chart::legend(&chart::STAGES))
         div data-n="an axis of dates and hours" {
             (chart::stacked(&format!("Mean hours of each stage per merged pull request, by {kind}"), &bars))
         }
@@ -57,15 +46,15 @@ pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -
                 thead { tr {
                     th scope="col" { @if kind == "week" { "Week from" } @else { "Month from" } }
                     th .num scope="col" { "Merged" }
-                    @for stage in STAGES { th .num scope="col" { (words::stage(stage)) } }
+                    @for stage in chart::STAGES { th .num scope="col" { (words::stage(stage)) } }
                     th .num scope="col" { "Sum" }
                 } }
                 tbody { @for (range, summary) in &buckets {
                     tr {
                         th scope="row" { (words::time(range.from)) }
                         td .num { (filter.merged(*range).count(links, summary.counted as u64)) }
-                        @for (_, hours) in means(summary) { td .num data-n="a mean" { (words::hours(Some(hours))) } }
-                        td .num data-n="a mean" { (words::hours(Some(means(summary).map(|(_, hours)| hours).sum()))) }
+                        @for (_, hours) in chart::means(summary) { td .num data-n="a mean" { (words::hours(Some(hours))) } }
+                        td .num data-n="a mean" { (words::hours(Some(chart::means(summary).iter().map(|(_, hours)| hours).sum()))) }
                     }
                 } }
             }
@@ -75,26 +64,4 @@ pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -
 
 fn label(at: Timestamp) -> String {
     at.to_utc().format("%m-%d").to_string()
-}
-
-/// Returns the mean hours of each stage over all that count, with those that lack it.
-fn means(summary: &Summary) -> impl Iterator<Item = (Stage, f64)> {
-    let stages = &summary.stages;
-    let total = |stage: Stage| -> &DurationSummary {
-        match stage {
-            Stage::Coding => &stages.coding,
-            Stage::Pickup => &stages.pickup,
-            Stage::Review => &stages.review,
-            Stage::MergeWait => &stages.merge_wait,
-            Stage::Redraft => &stages.redraft,
-            Stage::Closed => &stages.closed,
-        }
-    };
-    #[allow(clippy::cast_precision_loss, reason = "a count of pull requests")]
-    let counted = summary.counted.max(1) as f64;
-    let mean = move |stage| {
-        let hours = total(stage).total_hours.unwrap_or_default();
-        (stage, hours / counted)
-    };
-    STAGES.into_iter().map(mean)
 }
