@@ -90,7 +90,7 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
 #[derive(Debug)]
 pub(crate) struct AdmittedPage {
     pub(crate) caller: Caller,
-    /// What forms of a session's pages send as [`CSRF_FIELD`].
+    /// The value of [`CSRF_FIELD`] in the forms of a session's pages.
     pub(crate) csrf_token: Option<String>,
     /// The fields of the form that it sends.
     pub(crate) fields: Vec<(String, String)>,

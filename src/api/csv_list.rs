@@ -20,7 +20,7 @@ impl CsvList {
     /// Returns a list without rows. A column with dots is a value within an item.
     pub(crate) fn new(columns: Vec<String>) -> Self {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        // Memory takes whatever is written to it.
+        // A write to memory does not fail.
         drop(writer.write_record(&columns));
         Self { columns, writer }
     }

@@ -237,7 +237,7 @@ fn file_name(id: i64, ending: &str) -> String {
 }
 
 /// Returns the beginning of a JSON text with line breaks and indents, about `most` bytes of it.
-/// What is within its strings stays as it is.
+/// Its strings stay as they are.
 fn indented(json: &str, most: usize) -> String {
     let mut text = String::with_capacity(json.len().min(most) * 2);
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);

@@ -1,4 +1,4 @@
-//! What a browser keeps of a person's choices: the theme, and whether single keys are commands.
+//! A person's choices that a browser keeps: the theme, and single keys as commands.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{LOCATION, SET_COOKIE};

@@ -33,7 +33,7 @@ after(async () => {
 /** Gives a window axe, and the observers of its paint. */
 async function measured(page) {
   await page.addInitScript({ content: readFileSync(axe, "utf8") });
-  // What the page's own observers measure, since nothing else sees the paint.
+  // The figures of the page's own observers, since nothing else sees the paint.
   await page.addInitScript(() => {
     const paint = (globalThis.paint = { lcp: 0, tbt: 0, cls: 0 });
     const observe = (type, each) =>

@@ -244,7 +244,7 @@ async fn request_that_another_site_makes_is_refused() {
             ("Origin", "https://evil.example.net"),
             ("Sec-Fetch-Site", "same-origin"),
         ],
-        // What a form of any site can send needs the token of the page, too.
+        // A media type that a form of any site can send needs the token of the page, too.
         &[("Origin", &own), ("Content-Type", "text/plain")],
         &[
             ("Origin", &own),

@@ -191,7 +191,7 @@
     socket = new WebSocket(address);
     const mine = socket;
     mine.onopen = () => {
-      // What changed since the page was made comes as hints.
+      // Hints name the changes since the page was made.
       const missed = attempts > 0;
       attempts = 0;
       show("live");

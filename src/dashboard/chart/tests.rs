@@ -1,4 +1,4 @@
-//! Every chart stays inside its box, whatever numbers it is given, and its widths add up.
+//! Charts of any numbers stay inside their boxes, and their widths add up.
 
 use proptest::prelude::*;
 use tallyhook_core::domain::timings::Stage;

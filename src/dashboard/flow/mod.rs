@@ -1,4 +1,4 @@
-//! How long pull requests take, and how that is spread.
+//! The durations of pull requests, and their spread.
 
 mod charts;
 mod filter;

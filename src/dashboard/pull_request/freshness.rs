@@ -1,4 +1,4 @@
-//! How fresh the facts of a pull request are, and what makes them fresher.
+//! The freshness of the facts of a pull request, and the ways to refresh them.
 
 use maud::{Markup, html};
 use tallyhook_core::domain::pull_request::Source;

@@ -1,4 +1,4 @@
-//! What happened to a pull request, in order.
+//! The events of a pull request, in order.
 
 use maud::{Markup, html};
 use tallyhook_core::text::one_line;

@@ -17,7 +17,7 @@ pub(super) struct Browser {
     url: String,
     http: reqwest::Client,
     cookie: Option<String>,
-    /// What the forms of this session's pages send.
+    /// The token in the forms of this session's pages.
     pub(super) form_token: String,
 }
 

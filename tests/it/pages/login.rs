@@ -10,7 +10,7 @@ use tallyhook::app::ServerOptions;
 use tallyhook_store::AccessRole;
 use testkit::{Place, TOKEN, TestServer, config};
 
-/// What a browser sends that is to show a page.
+/// The `Accept` header of a browser that loads a page.
 pub(super) const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 /// Returns a request as a browser makes it that does not follow where it is sent.
@@ -179,7 +179,7 @@ async fn browser_goes_on_within_this_server_alone() {
             (response.status().as_u16(), location(&response)),
             (303, expected)
         );
-        // Whoever has signed in before is sent on at once.
+        // A browser with a session is sent on at once.
         let address = reqwest::Url::parse_with_params(&server.url, [("next", next)]).unwrap();
         let path = format!("/login?{}", address.query().unwrap());
         let (response, _) = get(&server, &path, &cookie).await;

@@ -190,7 +190,7 @@ async fn emptiness_says_what_is_missing_and_the_next_step() {
         nothing.contains("No open pull request matches."),
         "{nothing}"
     );
-    // What is missing is said where the numbers are.
+    // The page names missing data beside the numbers.
     assert!(html.contains("it was not fetched by a backfill"), "{html}");
     let quiet = "UPDATE repositories SET missed_by_webhook = 3, last_delivery_at = NULL";
     server.place.execute(quiet).await;

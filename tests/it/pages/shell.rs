@@ -52,7 +52,7 @@ async fn path_without_a_page_is_a_page_for_browsers_and_json_for_programs() {
         (options.status().as_u16(), &options.headers()[ALLOW]),
         (204, &"GET, HEAD, OPTIONS".parse().unwrap())
     );
-    // An error of the API is JSON whoever asks.
+    // An error of the API is JSON for every client.
     let (response, _) = parted(browser(&server, Method::GET, "/api/nothing")).await;
     assert_eq!(media_type(&response), "application/json");
     server.stop().await;

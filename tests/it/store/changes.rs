@@ -59,7 +59,7 @@ async fn batch_names_its_pull_requests_and_the_inbox(database: Database) {
 
     let id = accept(&store, "a").await;
     claim(&store, &[id], now()).await;
-    // What is accepted is no change yet: the endpoint writes no more than the delivery.
+    // An accepted delivery is no change yet: the endpoint writes nothing else.
     assert_eq!(changed(&store, &mut place).await, BTreeSet::new());
     let ignored = BatchWrite {
         finished: vec![FinishedDelivery::Ignored(id, "of no use".to_owned())],
@@ -69,7 +69,7 @@ async fn batch_names_its_pull_requests_and_the_inbox(database: Database) {
     assert_eq!(changed(&store, &mut place).await, BTreeSet::from([inbox]));
     let at = store.changes_after(place - 1, 1).await.unwrap()[0].at;
     assert_eq!(at, later(1));
-    // What is not written is not noted either.
+    // A refused write is not noted either.
     assert!(store.record(&ignored, later(2)).await.unwrap().is_err());
     assert_eq!(changed(&store, &mut place).await, BTreeSet::new());
 }

@@ -212,7 +212,7 @@ async fn page_ends_where_too_many_deliveries_were_looked_at(database: Database) 
         );
         assert_eq!(store.count_deliveries(&filter, 9).await.unwrap(), (1, true));
     }
-    // What an index has needs no bound.
+    // A condition with an index needs no bound.
     let by_guid = DeliveryFilter {
         guid: Some("even".to_owned()),
         source: Some(Source::Poller),
