@@ -39,8 +39,7 @@ const IN_A_ROW: usize = 4;
 const SETTLED: Duration = Duration::from_secs(15);
 /// The time limit of the long form, which does fewer kills on a slow machine.
 const LONGEST: Duration = Duration::from_mins(20);
-/// The crash points that only the sweeper reaches, and only for deliveries that another process
-/// left behind.
+/// The crash points that a worker reaches only while it sweeps what another process left behind.
 const OF_THE_SWEEPER: [(&str, Role); 2] = [
     ("relay.swept", Role::Worker),
     ("queue.published", Role::Worker),
@@ -104,12 +103,19 @@ impl<'a> Killing<'a> {
         }
     }
 
+    /// Restarts a process that ends at the crash point `place:visits`.
+    fn arm(&mut self, index: usize, crash_point: &str) {
+        self.cluster
+            .restart(index, Some(("TALLYHOOK_CRASH_AT", crash_point)));
+    }
+
     /// Kills a process or a server while the next `chunk` requests are posted.
     fn kill(&mut self, end: End, chunk: usize) {
         let until_place = (self.next + chunk).min(self.traffic.len());
         let (from, services) = (self.next, self.cluster.services);
+        let traffic = Arc::clone(&self.traffic);
         let load = |cluster: &Cluster<'_>| {
-            Load::start(&self.traffic, &cluster.targets, (from, until_place), None)
+            Load::start(&traffic, &cluster.targets, (from, until_place), None)
         };
         let (load, had) = match end {
             End::Broker | End::Database => {
@@ -127,36 +133,25 @@ impl<'a> Killing<'a> {
             End::At(place, role, _) if OF_THE_SWEEPER.contains(&(place, role)) => {
                 let workers = self.cluster.of(role);
                 workers.iter().for_each(|index| self.cluster.stop(*index));
+                // Only the sweeper publishes what this receiver has committed.
+                let receiver = self.cluster.of(Role::Receiver)[from % 2];
+                self.arm(receiver, "accept.committed:1");
                 let load = load(&self.cluster);
-                load.wait_for(chunk / 2);
-                self.cluster.restart(
-                    workers[0],
-                    Some(("TALLYHOOK_CRASH_AT", &format!("{place}:1"))),
-                );
-                // The worker may have received everything from the queue before it swept.
-                let ended = self.ends(workers[0], &load, chunk, true);
+                until("the receiver aborts", PATIENCE, || self.aborted(receiver));
+                self.cluster.restart(receiver, None);
+                self.arm(workers[0], &format!("{place}:1"));
+                until("the sweeper aborts", PATIENCE, || self.aborted(workers[0]));
                 workers
                     .iter()
                     .for_each(|index| self.cluster.restart(*index, None));
-                (
-                    load,
-                    if ended {
-                        end.name()
-                    } else {
-                        End::Killed(role).name()
-                    },
-                )
+                (load, end.name())
             }
             End::At(_, role, _) | End::Killed(role) => {
                 let victim = self.cluster.of(role)[from % 2];
-                let crash = match end {
-                    End::At(place, _, visits) => Some(format!("{place}:{visits}")),
-                    _ => None,
-                };
-                self.cluster.restart(
-                    victim,
-                    crash.as_deref().map(|crash| ("TALLYHOOK_CRASH_AT", crash)),
-                );
+                match end {
+                    End::At(place, _, visits) => self.arm(victim, &format!("{place}:{visits}")),
+                    _ => self.cluster.restart(victim, None),
+                }
                 // A receiver publishes nothing before it is connected. A worker may have exited by
                 // then.
                 until("the process is connected", PATIENCE, || {
@@ -164,7 +159,7 @@ impl<'a> Killing<'a> {
                         || self.cluster.ended(victim).is_some()
                 });
                 let load = load(&self.cluster);
-                let ended = self.ends(victim, &load, chunk, crash.is_some());
+                let ended = self.ends(victim, &load, chunk, matches!(end, End::At(..)));
                 self.cluster.restart(victim, None);
                 (
                     load,
@@ -191,12 +186,7 @@ impl<'a> Killing<'a> {
         }
         let mut over: Option<Instant> = None;
         loop {
-            if let Some(status) = self.cluster.ended(victim) {
-                assert_eq!(
-                    status.signal(),
-                    Some(SIGABRT),
-                    "it ended otherwise: {status}"
-                );
+            if self.aborted(victim) {
                 return true;
             }
             if load.is_over() {
@@ -213,6 +203,19 @@ impl<'a> Killing<'a> {
             }
             std::thread::sleep(crate::POLL);
         }
+    }
+
+    /// Returns true once the process has ended at its crash point.
+    fn aborted(&mut self, victim: usize) -> bool {
+        let Some(status) = self.cluster.ended(victim) else {
+            return false;
+        };
+        assert_eq!(
+            status.signal(),
+            Some(SIGABRT),
+            "it ended otherwise: {status}"
+        );
+        true
     }
 
     /// Waits until deliveries are pending only for the end of a lease, so that no delivery is in
