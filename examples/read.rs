@@ -13,7 +13,6 @@ use anyhow::Context;
 use clap::Parser;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
-use sqlx_sqlite::SqliteConnection;
 use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{CalendarBucket, DurationName};
 use tallyhook_core::domain::waiting::WaitingFor;
@@ -22,6 +21,7 @@ use tallyhook_store::{
     AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode, PartyName,
     PullRequestFilter, SortKey, StateFilter, Store, WaitingFilter,
 };
+use testkit::Million;
 
 const NAME: &str = "tallyhook_read_example";
 /// The API's usual page, and one more.
@@ -97,10 +97,7 @@ async fn fill(url: &str) -> anyhow::Result<()> {
         .await?
         .close()
         .await;
-    let mut connection = PgConnection::connect(url).await?;
-    run(&mut connection, testkit::MILLION).await?;
-    run(&mut connection, "VACUUM (ANALYZE)").await?;
-    connection.close().await?;
+    Million::DEFAULT.fill(url).await?;
     eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
@@ -157,11 +154,7 @@ async fn measure_sqlite(file: &Path, times: usize) -> anyhow::Result<()> {
     let store = tallyhook_store::open(&url, OpenMode::Exclusive).await?;
     if is_new {
         let started = Instant::now();
-        let mut connection = SqliteConnection::connect(&url).await?;
-        sqlx::raw_sql(testkit::MILLION_SQLITE)
-            .execute(&mut connection)
-            .await?;
-        connection.close().await?;
+        Million::DEFAULT.fill(&url).await?;
         eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());
     }
     measure_waiting(&store, times).await?;

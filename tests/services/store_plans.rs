@@ -115,8 +115,7 @@ async fn million() -> Database {
         .unwrap()
         .close()
         .await;
-    database.run(testkit::MILLION).await;
-    database.run("VACUUM (ANALYZE)").await;
+    testkit::Million::DEFAULT.fill(&database.url).await.unwrap();
     database
 }
 

@@ -21,6 +21,8 @@ pub mod github;
 #[cfg(feature = "server")]
 pub mod html;
 #[cfg(feature = "server")]
+mod million;
+#[cfg(feature = "server")]
 mod place;
 #[cfg(feature = "server")]
 pub mod process;
@@ -38,14 +40,11 @@ use tallyhook_core::github::types::RepoId;
 
 pub use fixtures::{Fixture, fixture_files, fixtures, recorded_data, root};
 #[cfg(feature = "server")]
+pub use million::Million;
+#[cfg(feature = "server")]
 pub use place::Place;
 #[cfg(feature = "server")]
 pub use server::{TestServer, assert_refused, config, eventually};
-
-/// A million pull requests, as SQL for PostgreSQL.
-pub const MILLION: &str = include_str!("million.sql");
-/// Fills a migrated SQLite database with a million pull requests, as far as lists read them.
-pub const MILLION_SQLITE: &str = include_str!("million_sqlite.sql");
 
 /// The webhook secret of the tests' servers.
 pub const SECRET: &str = "a secret of the tests";
