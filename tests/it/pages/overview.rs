@@ -96,6 +96,14 @@ async fn table_of_now_equals_the_totals_of_the_api() {
         let totals: Vec<_> = totals.map(|on| on["n"].as_u64().unwrap()).collect();
         assert_eq!(on, totals, "{filter}");
     }
+    // Each of the wall's numbers has its title.
+    let wall = shown(&server, "/wall").await;
+    let cards = part(&wall, "section", "wall-counts");
+    assert_eq!(
+        cards.matches("<li class=\"card\"><h2>").count(),
+        4,
+        "{cards}"
+    );
     let all = json(&server, "/api/waiting?authors=all").await;
     let reasons: BTreeSet<_> = all["groups"]
         .as_array()
@@ -142,20 +150,35 @@ async fn cards_show_the_medians_and_counts_of_the_comparison() {
     ];
     assert!(last[0] > 9 && last[2] > 0 && last[6] > 0, "{last:?}");
     assert_eq!(numbers[numbers.len() - 8..], last);
-    // The stages of the chart's table add up to its sums.
-    let table = part(&html, "section", "spent");
+    assert_stages_add_up(&server, part(&html, "section", "spent")).await;
+    server.stop().await;
+}
+
+/// Asserts that the stages of each week's row add up to its sum, and that the sum is the mean cycle
+/// time of its pull requests: their commits were not fetched, so nothing is before their opening.
+async fn assert_stages_add_up(server: &TestServer, table: &str) {
+    let rows: Vec<_> = table.split("<tr>").skip(2).collect();
+    let week = |row: &&str| row.split("datetime=\"").nth(1).unwrap()[..20].to_owned();
+    let path = format!(
+        "/api/metrics/cycle-time?from={}&to=2026-03-29&bucket=week",
+        week(&rows[0])
+    );
+    let answer = json(server, &path).await;
+    let buckets = answer["buckets"].as_array().unwrap();
     let mut sums = 0;
-    for row in table.split("<tr>").skip(2) {
+    for row in rows {
         let cells = row.split("data-n=\"a mean\">").skip(1);
         let cells: Vec<f64> = cells
             .map(|cell| cell.split('<').next().unwrap().parse().unwrap())
             .collect();
         let (sum, stages) = cells.split_last().unwrap();
         assert!((sum - stages.iter().sum::<f64>()).abs() < 0.04, "{row}");
+        let bucket = buckets.iter().find(|bucket| bucket["start"] == week(&row));
+        let cycle = bucket.map_or(0.0, |bucket| bucket["mean_hours"].as_f64().unwrap_or(0.0));
+        assert!((sum - cycle).abs() < 0.04, "{cycle}: {row}");
         sums += i32::from(*sum > 0.0);
     }
     assert!(sums > 1, "{table}");
-    server.stop().await;
 }
 
 #[tokio::test]
