@@ -154,8 +154,25 @@ const DEAD: [(&str, &str, &str); 3] = [
     ("dead-3", "push", "{}"),
 ];
 
-/// Adds what no delivery brings: a task, a token, and a backfill that has ended.
+/// A repository of which one webhook arrived, and that GitHub does not show.
+const HIDDEN: &str = "acme-corp/hidden";
+
+/// Adds what the fixtures lack: a task, a token, a repository that is not complete, and backfills
+/// that have ended, one of them with a failure.
 async fn furnish(server: &TestServer) {
+    let mut known = testkit::fixtures().into_iter();
+    let known = known.find(|known| known.event == "pull_request").unwrap();
+    let hidden = String::from_utf8_lossy(&known.payload)
+        .replace(REPO, HIDDEN)
+        .replace(&testkit::repo_id().0.to_string(), "4711");
+    let hidden = hidden.as_bytes();
+    let (status, answer) = server.post(&known.event, "hidden-1", hidden).await;
+    assert_eq!(status, 202, "{answer}");
+    eventually("the other repository is known", async || {
+        let (_, repositories) = server.get("/api/repos").await;
+        repositories["items"].as_array().unwrap().len() == 2
+    })
+    .await;
     let key = "PROJ-123";
     for (path, body) in [
         ("/api/tasks", json!({"key": key, "title": "Retry uploads"})),
@@ -164,14 +181,16 @@ async fn furnish(server: &TestServer) {
         let (status, answer) = server.ask(Method::POST, path, &body).await;
         assert_eq!(status, 201, "{answer}");
     }
-    let sync = format!("/api/repos/{REPO}/sync");
-    let (status, answer) = server.ask(Method::POST, &sync, &json!({})).await;
-    assert_eq!(status, 202, "{answer}");
-    let run = format!("/api/sync-runs/{}", answer["sync_run"]);
-    eventually("the backfill ends", async || {
-        !server.get(&run).await.1["finished_at"].is_null()
-    })
-    .await;
+    for (repo, state) in [(REPO, "done"), (HIDDEN, "failed")] {
+        let sync = format!("/api/repos/{repo}/sync");
+        let (status, answer) = server.ask(Method::POST, &sync, &json!({})).await;
+        assert_eq!(status, 202, "{answer}");
+        let run = format!("/api/sync-runs/{}", answer["sync_run"]);
+        eventually("the backfill ends", async || {
+            server.get(&run).await.1["state"] == state
+        })
+        .await;
+    }
 }
 
 /// The seconds by which the times of deliveries are moved.
