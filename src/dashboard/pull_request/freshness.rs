@@ -31,7 +31,7 @@ pub(super) fn section(page: &PageRequest, found: &PullRequestDetail) -> Markup {
                 dt { "Watched" }
                 dd { (watched(found)) }
                 dt { "Computed by" }
-                dd { "definition " (known.definition) }
+                dd data-n="the version of a definition" { "definition " (known.definition) }
             }
             (actions(page, found))
             @if page.may(AccessRole::Operator) {

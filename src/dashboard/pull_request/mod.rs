@@ -67,7 +67,7 @@ async fn show(page: PageRequest) -> PageResult {
         return Ok(page.redirect(&page.links.pull_request(&found.pull_request.repo, number)));
     }
     let body = html! {
-        div #pull-request data-live="pr" data-n="facts of one pull request" {
+        div #pull-request data-live="pr" {
             (head(&page, &found))
             (time::section(&page, &found))
             div .columns {
@@ -169,9 +169,11 @@ fn head(page: &PageRequest, found: &PullRequestDetail) -> Markup {
             @if known.author_is_bot { " (a bot)" }
             ", " bdi { (text(&known.head_ref)) } " into " bdi { (text(&known.base_ref)) }
             @if let (Some(more), Some(less)) = (known.additions, known.deletions) {
-                ", +" (more) " −" (less)
-                @if let Some(files) = known.changed_files {
-                    " in " (words::counted(files.unsigned_abs(), "file"))
+                ", " span data-n="lines and files, of which GitHub has the list" {
+                    "+" (more) " −" (less)
+                    @if let Some(files) = known.changed_files {
+                        " in " (words::counted(files.unsigned_abs(), "file"))
+                    }
                 }
             }
             ", " a href=(page.links.on_github(&known.repo, known.number)) rel="noreferrer" { "on GitHub" }

@@ -116,7 +116,7 @@ fn request(pair: &ReviewPairItem, has_working_hours: bool) -> Markup {
             th scope="row" {
                 @if let Some(team) = &pair.team { "team " bdi { (one_line(team, MAX_WORD)) } }
                 @if let Some(login) = &pair.login { bdi { (one_line(login, MAX_WORD)) } }
-                @if pair.k > 1 { " (request " (pair.k) ")" }
+                @if pair.k > 1 { " " span data-n="its place among the requests" { "(request " (pair.k) ")" } }
             }
             td { (words::time(pair.asked_at)) }
             td { (outcome) }
@@ -131,7 +131,7 @@ fn rounds(rounds: &[ReviewRoundItem]) -> Markup {
     html! {
         @if !rounds.is_empty() {
             table {
-                caption { (words::counted(rounds.len() as u64, "round")) " of review" }
+                caption data-n="the rows of this table" { (words::counted(rounds.len() as u64, "round")) " of review" }
                 thead {
                     tr {
                         th scope="col" { "Handed over" }

@@ -74,7 +74,7 @@ pub(super) fn section(found: &PullRequestDetail) -> Markup {
                     }
                 }
                 @if all > MAX_ENTRIES {
-                    p { "The first " (MAX_ENTRIES) " of " (all) " events; the API has all of them." }
+                    p data-n="the rows above, and those of the API" { "The first " (MAX_ENTRIES) " of " (all) " events; the API has all of them." }
                 }
             }
         }
@@ -85,7 +85,7 @@ fn row(number: usize, entry: &TimelineEntry) -> Markup {
     let detail = entry.detail.as_deref().filter(|_| entry.kind != "reviewed");
     html! {
         tr id={ "event-" (number) } {
-            td .num { (number) }
+            td .num data-n="its mark in the bar" { (number) }
             td { (words::time(entry.at)) }
             td { (kind_words(entry)) }
             td { bdi { (one_line(entry.actor.as_deref().unwrap_or(words::UNKNOWN), MAX_WORD)) } }

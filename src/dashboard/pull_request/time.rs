@@ -110,7 +110,7 @@ fn table(segments: &[BarSegment], steps: &[ExplainedStep], is_open: bool) -> Mar
                             @else { (words::time(segment.to)) }
                         }
                         td .num { (words::hours_of(segment.seconds())) }
-                        td .hide { (because(segment, steps)) }
+                        td .hide { bdi { (because(segment, steps)) } }
                     }
                 }
             }
@@ -163,7 +163,7 @@ fn working_hours(found: &PullRequestDetail) -> Markup {
     };
     html! {
         table .plain {
-            caption { "By the clock, and in the working hours of " (calendar.name) }
+            caption { "By the clock, and in the working hours of " bdi { (calendar.name) } }
             thead {
                 tr {
                     th scope="col" { "Stage" }
