@@ -92,10 +92,13 @@ test("a server that goes away is said so, and nothing is lost when it is back", 
     const page = await signedIn(chromium, away);
     await page.goto("/prs?sort=updated");
     await until("the page is live", async () => (await state(page)) === "live");
+    // A load in vain while it is away must not delay the one when it is back.
+    const failed = page.waitForEvent("requestfailed", (request) => request.resourceType() === "xhr");
     await away.kill();
     await until("the header says stale", async () => (await state(page)) === "stale");
     assert.match(await page.textContent("#live"), /not live, as of/);
     assert.ok((await page.locator("main tbody tr").count()) > 0, "the rows are kept");
+    await failed;
     await away.run({ listen: away.address });
     await away.post(...opened(7001, "Opened while nobody looked"));
     await until("the page is live again", async () => (await state(page)) === "live");

@@ -195,7 +195,11 @@
       const missed = attempts > 0;
       attempts = 0;
       show("live");
-      if (missed) markStale(null);
+      if (!missed) return;
+      // A load in vain waits long for the next one, and that was before.
+      clearTimeout(timer);
+      timer = 0;
+      markStale(null);
     };
     mine.onmessage = (message) => {
       const hint = JSON.parse(message.data);
