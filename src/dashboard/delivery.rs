@@ -145,7 +145,11 @@ fn handled(page: &PageRequest, detail: &DeliveryDetail) -> Markup {
             }
         }
         @if detail.history.is_empty() {
-            p .quiet { "No attempt failed." }
+            p .quiet {
+                @if item.state.as_str() == "dead" && item.attempts == 0 {
+                    "It was not attempted: it cannot be read."
+                } @else { "No attempt failed." }
+            }
         } @else {
             table {
                 caption { "Failed attempts, the first one first" }

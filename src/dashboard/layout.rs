@@ -117,7 +117,7 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
     let is_wall = section == Section::Wall;
     let header = html! {
         @if !is_wall { (navigation(page, section)) }
-        p #live role="status" data-at=(page.now) { "as of " (words::time(page.now)) }
+        p #live role="status" data-at=(page.now) { "as of " (words::clock(page.now)) }
         @if !is_wall { (account(page)) }
     };
     // A screen on a wall has no hand to choose with.
@@ -143,6 +143,7 @@ pub(super) fn page(page: &PageRequest, section: Section, question: &str, body: &
         base: page.links.path(""),
         takes_keys: page.takes_keys(),
         is_wall,
+        choices: (!is_wall).then(|| choices(page)),
     };
     document.markup(question, &header, &body)
 }
@@ -169,8 +170,19 @@ fn navigation(page: &PageRequest, section: Section) -> Markup {
     }
 }
 
-/// Returns the part of the header about the caller and its browser.
+/// Returns the part of the header about the caller.
 fn account(page: &PageRequest) -> Markup {
+    html! {
+        form .who method="post" action=(page.links.path("/logout")) {
+            (page.csrf())
+            span { bdi { (page.caller.login.as_deref().unwrap_or(page.caller.role.as_str())) } }
+            button { "Sign out" }
+        }
+    }
+}
+
+/// Returns the choices of a browser: its keys, its theme.
+fn choices(page: &PageRequest) -> Markup {
     let theme = page.theme().unwrap_or("auto");
     let themes = [
         ("auto", "as the system"),
@@ -178,7 +190,7 @@ fn account(page: &PageRequest) -> Markup {
         ("dark", "dark"),
     ];
     html! {
-        div .who {
+        div .actions {
             a href=(page.links.path("/keys")) { "Keys" }
             form method="post" action=(page.links.path("/theme")) {
                 (page.csrf())
@@ -189,11 +201,6 @@ fn account(page: &PageRequest) -> Markup {
                     }
                 }
                 button { "Set" }
-            }
-            form method="post" action=(page.links.path("/logout")) {
-                (page.csrf())
-                span { bdi { (page.caller.login.as_deref().unwrap_or(page.caller.role.as_str())) } }
-                button { "Sign out" }
             }
         }
     }
@@ -257,6 +264,8 @@ pub(super) struct Document {
     pub(super) base: String,
     takes_keys: bool,
     is_wall: bool,
+    /// For the footer.
+    choices: Option<Markup>,
 }
 
 impl Document {
@@ -268,6 +277,7 @@ impl Document {
             base: links.map_or_else(String::new, |links| links.path("")),
             takes_keys: false,
             is_wall: false,
+            choices: None,
         }
     }
 
@@ -294,8 +304,11 @@ impl Document {
                         (body)
                     }
                     footer .quiet {
-                        "Times are in UTC. "
-                        @if self.takes_keys { "Press " kbd { "?" } " for the keys. " }
+                        p {
+                            "Times are in UTC. "
+                            @if self.takes_keys { "Press " kbd { "?" } " for the keys. " }
+                        }
+                        @if let Some(choices) = &self.choices { (choices) }
                     }
                 }
             }

@@ -96,6 +96,16 @@ pub(super) fn time(time: Timestamp) -> Markup {
     }
 }
 
+/// Returns a time of today as an element that programs read: its hour and minute, in UTC.
+pub(super) fn clock(time: Timestamp) -> Markup {
+    let utc = time.to_utc();
+    html! {
+        time datetime=(utc.format("%Y-%m-%dT%H:%M:%SZ")) title=(utc.format("%Y-%m-%d %H:%M:%S UTC")) {
+            (utc.format("%H:%M"))
+        }
+    }
+}
+
 /// Returns the day of a time in UTC, such as `2026-03-16`.
 pub(super) fn day(time: Timestamp) -> String {
     time.to_utc().format("%Y-%m-%d").to_string()

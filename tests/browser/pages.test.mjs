@@ -12,17 +12,28 @@ const sizes = [
   { width: 1280, height: 900 },
   { width: 390, height: 844 },
 ];
+/** The phone of Lighthouse. */
+const device = { viewport: { width: 412, height: 823 }, isMobile: true };
 /** The most bytes of a page and its files, and requests until it is loaded. */
 const most = { document: 150_000, overview: 60_000, stylesheet: 12_000, script: 16_000, requests: 4 };
+/** The most pixels of the header of a wide page, which is one line. */
+const header = 56;
 /** The latest largest paint and the longest time that the page does not answer, in milliseconds; the largest shift. */
 const slowest = { lcp: 1500, tbt: 50, cls: 0.02 };
 
-let server, chromium, member, stranger;
+let server, chromium, member, phone, stranger;
 before(async () => {
   server = await Server.start();
   await furnish(server);
   chromium = await browser();
   member = await measured(await signedIn(chromium, server));
+  phone = await measured(await signedIn(chromium, server, { device }));
+  // As over a slow network: what the script changes, it changes after the paint.
+  await phone.route("**/app.js", async (route) => {
+    await phone.waitForFunction(() => paint.lcp > 0);
+    phone.top = await top(phone);
+    await route.continue();
+  });
   stranger = await measured(await signedIn(chromium, server, { as: null }));
 });
 after(async () => {
@@ -44,6 +55,18 @@ async function measured(page) {
   });
   return page;
 }
+
+/** Waits until a page is painted and follows changes, and returns its paint. */
+async function painted(page) {
+  const found = await page.waitForFunction(() => {
+    const isLive = () => document.getElementById("live").dataset.state === "live";
+    return paint.lcp > 0 && (!document.querySelector("[data-live]") || isLive()) && paint;
+  });
+  return found.jsonValue();
+}
+
+/** Returns the place of a page's content below its header, in pixels. */
+const top = (page) => page.evaluate(() => document.querySelector("main").getBoundingClientRect().top);
 
 /** Loads a page, and returns what it took; none of an address that is a file or leads to another page. */
 async function load(page, address) {
@@ -79,12 +102,21 @@ for (const address of addresses) {
   test(`${address} is accessible, narrow, strict and light`, async (t) => {
     const page = address.startsWith("/login") ? stranger : member;
     page.faults.length = 0;
+    await page.setViewportSize(sizes[0]);
     const answers = await load(page, address);
     if (!answers) return t.diagnostic("no page of its own");
-    const paint = await (await page.waitForFunction(() => paint.lcp > 0 && paint)).jsonValue();
+    const paint = await painted(page);
+    if (page === member) {
+      await phone.goto(address, { waitUntil: "load" });
+      await painted(phone);
+      assert.equal(await top(phone), phone.top, "on a phone the content moves once the page is live");
+    }
     for (const scheme of ["light", "dark"]) {
       for (const size of sizes) await assertAccessible(page, scheme, size);
     }
+    await page.setViewportSize(sizes[0]);
+    const high = await page.evaluate(() => document.querySelector("body > header").getBoundingClientRect().height);
+    assert.ok(high <= header, `the header is ${high} px high, and ${header} are the most`);
     await page.setViewportSize({ width: 320, height: 640 });
     const wide = await page.evaluate(() => {
       const width = document.documentElement.clientWidth;

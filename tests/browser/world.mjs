@@ -202,11 +202,11 @@ export async function browser() {
 }
 
 /**
- * Opens a window that is signed in, unless `as` is null, and collects into its `faults` every error of a page's script,
+ * Opens a window on `device` that is signed in, unless `as` is null, and collects into its `faults` every error of a page's script,
  * warning in its console and request to another host; reports of its policy are in the page, as `reports`.
  */
-export async function signedIn(chromium, server, { as = token } = {}) {
-  const context = await chromium.newContext({ baseURL: server.url });
+export async function signedIn(chromium, server, { as = token, device = {} } = {}) {
+  const context = await chromium.newContext({ baseURL: server.url, ...device });
   context.setDefaultTimeout(patience);
   if (as) await context.addCookies([await server.session(as)]);
   const page = await context.newPage();

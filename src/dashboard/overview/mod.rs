@@ -122,7 +122,7 @@ async fn shown(page: &PageRequest, filter: &OverviewFilter, answers: OverviewAns
         @if let Ok(waiting) = &answers.waiting { (banner(page, &waiting.freshness, repositories)) }
         (filter_form(page, repositories))
         (block(answers.waiting, |waiting| html! {
-            div .columns {
+            div .columns.wider {
                 section #now data-live="pr" aria-labelledby="now-title" {
                     (now::groups(links, filter, &waiting))
                 }

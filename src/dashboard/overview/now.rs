@@ -63,7 +63,7 @@ fn row(links: &Links, filter: &OverviewFilter, group: &WaitingGroupItem, now: Ti
             @for (count, (least, most, _)) in counts.into_iter().zip(SPANS) {
                 td .num .hide { (waited(&list, now, least, most).count(links, count)) }
             }
-            td {
+            td .longest {
                 a href=(links.pull_request(&longest.repo, longest.number)) {
                     (waits::short_key(&longest.repo, longest.number.0))
                 }

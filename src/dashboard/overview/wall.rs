@@ -48,17 +48,17 @@ fn counts(page: &PageRequest, filter: &OverviewFilter, answer: &WaitingAnswer) -
     let card = |(count, list): (u64, RowsQuery), words: &str| {
         html! {
             li .card {
+                h2 { (words) }
                 p .big { (list.count(&page.links, count)) }
-                p { (words) }
             }
         }
     };
     html! {
         ul .cards {
-            (card((answer.open, filter.open()), "open"))
-            (card(reviewers, "wait for a review"))
-            (card(nobody, "where nobody is asked"))
-            (card(author, "wait for their author"))
+            (card((answer.open, filter.open()), "Open"))
+            (card(reviewers, "Wait for a review"))
+            (card(nobody, "Nobody is asked"))
+            (card(author, "Wait for their author"))
         }
     }
 }

@@ -127,6 +127,9 @@ fn refused(page: &PageRequest, message: &str) -> Markup {
                         @if place > 0 { ", " }
                         a href=(with(page, &[("merged_from", span), ("cursor", "")])) { (words) }
                     }
+                    @if page.parameter("sort") == Some("created") {
+                        ", or " a href=(with(page, &[("state", "open"), ("cursor", "")])) { "those that are open" }
+                    }
                     "."
                 }
             } @else {

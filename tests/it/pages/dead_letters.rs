@@ -177,6 +177,7 @@ async fn chosen_letters_are_decided_and_others_stay() {
     let asked = shown(&browser, "/dead-letters/try?id=1").await;
     assert!(main_text(&asked).contains("None of them is a dead letter now"));
     let tried = shown(&browser, "/deliveries/2").await;
+    assert!(main_text(&tried).contains("It was not attempted: it cannot be read."));
     let results = press(&browser, &tried, "Try again", &[]).await;
     server.drained().await;
     let text = main_text(&shown(&browser, &results).await);

@@ -106,6 +106,18 @@ async fn list_that_cannot_be_says_so_and_offers_one_that_can() {
         let listed = shown(&server, &address.replace("&amp;", "&")).await;
         assert!(!rows(&listed).0.is_empty(), "{range}");
     }
+    // Times of creation have an index among the open ones.
+    let html = shown(&server, "/prs?sort=created").await;
+    let open = "/prs?sort=created&amp;state=open";
+    assert!(
+        html.contains(&format!("\"{open}\">those that are open")),
+        "{html}"
+    );
+    assert!(
+        !rows(&shown(&server, &open.replace("&amp;", "&")).await)
+            .0
+            .is_empty()
+    );
     for (query, words) in [
         ("reason=drafts", "did you mean `draft`?"),
         ("repo=acme-corp/none", "there is no such repository"),
