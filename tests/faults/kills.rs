@@ -260,8 +260,7 @@ impl<'a> Killing<'a> {
 /// Kills processes at each crash point once.
 pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
     let chunk = 40;
-    // Some deliveries are to spare for the crash points of the sweeper, which it reaches only if
-    // other processes have left deliveries behind.
+    // Some deliveries are to spare for crash points that are not reached at once.
     let mut killing = Killing::start(services, 13, chunk * (PLACES.len() + 6));
     for (number, (place, role)) in PLACES.into_iter().enumerate() {
         let end = End::At(place, role, 1);
