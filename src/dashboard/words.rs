@@ -88,20 +88,19 @@ pub(super) fn milliseconds(milliseconds: i64) -> String {
 
 /// Returns a time as an element that programs read, to the minute, in UTC.
 pub(super) fn time(time: Timestamp) -> Markup {
-    let utc = time.to_utc();
-    html! {
-        time datetime=(utc.format("%Y-%m-%dT%H:%M:%SZ")) title=(utc.format("%Y-%m-%d %H:%M:%S UTC")) {
-            (utc.format("%Y-%m-%d %H:%M"))
-        }
-    }
+    time_as(time, "%Y-%m-%d %H:%M")
 }
 
 /// Returns a time of today as an element that programs read: its hour and minute, in UTC.
 pub(super) fn clock(time: Timestamp) -> Markup {
+    time_as(time, "%H:%M")
+}
+
+fn time_as(time: Timestamp, form: &str) -> Markup {
     let utc = time.to_utc();
     html! {
         time datetime=(utc.format("%Y-%m-%dT%H:%M:%SZ")) title=(utc.format("%Y-%m-%d %H:%M:%S UTC")) {
-            (utc.format("%H:%M"))
+            (utc.format(form))
         }
     }
 }
