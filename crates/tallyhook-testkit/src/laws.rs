@@ -14,15 +14,6 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 /// A history with a draft, two reviews, a push and a merge, which bodies are applied on top of.
 const STORY: &str = include_str!("../../../fixtures/02-draft-then-ready.jsonl");
 
-const STAGES: [Stage; 6] = [
-    Stage::Coding,
-    Stage::Pickup,
-    Stage::Review,
-    Stage::MergeWait,
-    Stage::Redraft,
-    Stage::Closed,
-];
-
 /// A month after the history.
 const RECEIVED_AT: Timestamp = Timestamp::clamped(1_775_000_000);
 
@@ -91,7 +82,7 @@ fn stages_add_up(pull_request: &PullRequest) {
         stages.total(),
         "the explanation and the stages differ"
     );
-    for stage in STAGES {
+    for &stage in Stage::ALL {
         let segments = timings.segments.iter();
         let segments = segments.filter(|segment| segment.stage == stage);
         let seconds: i64 = segments.map(StageSegment::seconds).sum();

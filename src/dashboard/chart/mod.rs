@@ -20,7 +20,7 @@ pub(super) use self::histogram::{HistogramBar, histogram};
 pub(super) use self::lines::{ChartLine, lines};
 pub(super) use self::mini_bar::mini_bar;
 pub(super) use self::scatter::{ScatterDot, scatter};
-pub(super) use self::stacked::{STAGES, StackedBar, means, stacked};
+pub(super) use self::stacked::{StackedBar, means, stacked};
 pub(super) use self::stage_bar::{BarMark, BarMode, BarSegment, StageBar, stage_bar};
 use crate::dashboard::words;
 

@@ -8,16 +8,6 @@ use super::{drawing, stage_class, unit};
 use crate::api::{DurationSummary, Summary};
 use crate::dashboard::words;
 
-/// The stages in their order, from the foot of a bar up.
-pub(in crate::dashboard) const STAGES: [Stage; 6] = [
-    Stage::Coding,
-    Stage::Pickup,
-    Stage::Review,
-    Stage::MergeWait,
-    Stage::Redraft,
-    Stage::Closed,
-];
-
 /// Returns the mean hours of each stage over all pull requests that count, which add up.
 #[allow(clippy::cast_precision_loss, reason = "a count of pull requests")]
 pub(in crate::dashboard) fn means(summary: &Summary) -> Vec<(Stage, f64)> {
@@ -34,7 +24,7 @@ pub(in crate::dashboard) fn means(summary: &Summary) -> Vec<(Stage, f64)> {
         total.total_hours.unwrap_or_default() / summary.counted.max(1) as f64
     };
     let means = totals.into_iter().map(mean);
-    STAGES.into_iter().zip(means).collect()
+    Stage::ALL.iter().copied().zip(means).collect()
 }
 
 /// A bar: the mean hours of each stage, from its foot up.

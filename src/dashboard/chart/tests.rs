@@ -20,14 +20,7 @@ fn any_hours() -> impl Strategy<Value = f64> {
 }
 
 fn any_stage() -> impl Strategy<Value = Stage> {
-    prop::sample::select(vec![
-        Stage::Coding,
-        Stage::Pickup,
-        Stage::Review,
-        Stage::MergeWait,
-        Stage::Redraft,
-        Stage::Closed,
-    ])
+    prop::sample::select(Stage::ALL)
 }
 
 /// Returns the values of an attribute that has a number.

@@ -7,8 +7,8 @@ use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::github::types::Timestamp;
 
 use super::super::chart::{
-    ChartLine, HistogramBar, STAGES, ScatterDot, StackedBar, histogram, legend, lines, means,
-    scatter, stacked,
+    ChartLine, HistogramBar, ScatterDot, StackedBar, histogram, legend, lines, means, scatter,
+    stacked,
 };
 use super::super::layout::{block, in_time};
 use super::super::page::PageRequest;
@@ -128,7 +128,7 @@ fn over_time(page: &PageRequest, filter: &FlowFilter, found: &CycleTime) -> Mark
             h2 { "Where the time went: mean hours of each merged pull request" }
             div data-n="hours; the number over a bar is in the table" {
                 (stacked("Mean hours of each stage, which add up; a bar leads to its pull requests", &bars))
-                (legend(&STAGES))
+                (legend(Stage::ALL))
             }
             details {
                 summary { "The numbers as a table" }
@@ -170,11 +170,12 @@ fn bucket_table(page: &PageRequest, filter: &FlowFilter, buckets: &[FlowBucket<'
                     th scope="col" .num { "p50" }
                     th scope="col" .num .hide { "p75" }
                     th scope="col" .num { "p90" }
-                    @for stage in STAGES { th scope="col" .num .hide { (words::stage(stage)) } }
+                    @for &stage in Stage::ALL { th scope="col" .num .hide { (words::stage(stage)) } }
                 }
             }
             tbody {
                 @for bucket in buckets {
+                    @let means = bucket.summary.map(means);
                     @let summary = bucket.summary.map(|summary| measured(filter, summary));
                     tr {
                         th scope="row" data-n="a date" { (bucket.label) }
@@ -184,22 +185,15 @@ fn bucket_table(page: &PageRequest, filter: &FlowFilter, buckets: &[FlowBucket<'
                         td .num data-n="a measure in hours" { (words::hours(summary.and_then(|of| of.p50_hours))) }
                         td .num .hide data-n="a measure in hours" { (words::hours(summary.and_then(|of| of.p75_hours))) }
                         td .num data-n="a measure in hours" { (words::hours(summary.and_then(|of| of.p90_hours))) }
-                        @for stage in STAGES {
-                            td .num .hide data-n="a measure in hours" { (words::hours(mean_of(bucket, stage))) }
+                        @for place in 0..Stage::ALL.len() {
+                            @let mean = means.as_ref().map(|means| means[place].1);
+                            td .num .hide data-n="a measure in hours" { (words::hours(mean)) }
                         }
                     }
                 }
             }
         }
     }
-}
-
-fn mean_of(bucket: &FlowBucket<'_>, stage: Stage) -> Option<f64> {
-    let means = means(bucket.summary?);
-    means
-        .into_iter()
-        .find(|(of, _)| *of == stage)
-        .map(|(_, hours)| hours)
 }
 
 fn distribution(page: &PageRequest, filter: &FlowFilter, found: &DurationDistribution) -> Markup {

@@ -2,6 +2,7 @@
 //! requests, which add up.
 
 use maud::{Markup, html};
+use tallyhook_core::domain::timings::Stage;
 use tallyhook_core::github::types::Timestamp;
 
 use super::filter::OverviewFilter;
@@ -21,21 +22,22 @@ pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -
             .buckets
             .iter()
             .find(|bucket| bucket.start == range.from);
-        (range, bucket.map_or(&empty, |bucket| &bucket.summary))
+        let summary = bucket.map_or(&empty, |bucket| &bucket.summary);
+        (range, summary.counted as u64, chart::means(summary))
     };
     let buckets: Vec<_> = filter.buckets().into_iter().map(of_bucket).collect();
     let bars: Vec<_> = buckets
         .iter()
-        .map(|(range, summary)| StackedBar {
+        .map(|(range, merged, means)| StackedBar {
             label: label(range.from),
-            count: summary.counted as u64,
+            count: *merged,
             address: filter.merged(*range).list(links),
-            parts: chart::means(summary),
+            parts: means.clone(),
         })
         .collect();
     let kind = filter.bucket();
     html! {
-        (chart::legend(&chart::STAGES))
+        (chart::legend(Stage::ALL))
         div data-n="an axis of dates and hours" {
             (chart::stacked(&format!("Mean hours of each stage per merged pull request, by {kind}"), &bars))
         }
@@ -46,15 +48,15 @@ pub(super) fn spent(links: &Links, filter: &OverviewFilter, found: &CycleTime) -
                 thead { tr {
                     th scope="col" { @if kind == "week" { "Week from" } @else { "Month from" } }
                     th .num scope="col" { "Merged" }
-                    @for stage in chart::STAGES { th .num scope="col" { (words::stage(stage)) } }
+                    @for &stage in Stage::ALL { th .num scope="col" { (words::stage(stage)) } }
                     th .num scope="col" { "Sum" }
                 } }
-                tbody { @for (range, summary) in &buckets {
+                tbody { @for (range, merged, means) in &buckets {
                     tr {
                         th scope="row" { (words::time(range.from)) }
-                        td .num { (filter.merged(*range).count(links, summary.counted as u64)) }
-                        @for (_, hours) in chart::means(summary) { td .num data-n="a mean" { (words::hours(Some(hours))) } }
-                        td .num data-n="a mean" { (words::hours(Some(chart::means(summary).iter().map(|(_, hours)| hours).sum()))) }
+                        td .num { (filter.merged(*range).count(links, *merged)) }
+                        @for (_, hours) in means { td .num data-n="a mean" { (words::hours(Some(*hours))) } }
+                        td .num data-n="a mean" { (words::hours(Some(means.iter().map(|(_, hours)| hours).sum()))) }
                     }
                 } }
             }

@@ -212,6 +212,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stages in their order.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// Returns the name that is written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
