@@ -18,8 +18,8 @@ const device = { viewport: { width: 412, height: 823 }, isMobile: true };
 const most = { document: 150_000, overview: 60_000, stylesheet: 12_000, script: 16_000, requests: 4 };
 /** The most pixels of the header of a wide page, which is one line. */
 const header = 56;
-/** The latest largest paint and the longest time that the page does not answer, in milliseconds; the largest shift. */
-const slowest = { lcp: 1500, tbt: 50, cls: 0.02 };
+/** The largest shift of a layout. Times of paint are told and not judged: they are of the machine and of what else it does. */
+const shift = 0.02;
 
 let server, chromium, member, phone, stranger;
 before(async () => {
@@ -126,9 +126,7 @@ for (const address of addresses) {
     assert.deepEqual(wide, [], "it scrolls to the side at 320 px");
     assert.deepEqual([...page.faults, ...(await page.evaluate(() => reports))], []);
     assertLight(address, answers);
-    for (const [name, limit] of Object.entries(slowest)) {
-      assert.ok(paint[name] <= limit, `${name} is ${paint[name]}, and ${limit} is the most`);
-    }
+    assert.ok(paint.cls <= shift, `it shifts by ${paint.cls}, and ${shift} is the most`);
     const bytes = answers.reduce((sum, [, bytes]) => sum + bytes, 0);
     const measured = `largest paint ${paint.lcp.toFixed(0)} ms, shift ${paint.cls.toFixed(3)}, blocked ${paint.tbt.toFixed(0)} ms`;
     t.diagnostic(`${answers.length} requests, ${bytes} bytes, ${measured}`);
