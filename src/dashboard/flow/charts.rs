@@ -21,8 +21,8 @@ use crate::api::{
 
 /// Stretches of time that a chart shows; more would be narrower than a line.
 const MAX_BUCKETS: usize = 400;
-/// Dots of a scatter.
-const MAX_DOTS: &str = "2000";
+/// Dots of a scatter: each is a link of about 180 bytes, and a page has at most 150 kB.
+const MAX_DOTS: &str = "600";
 
 pub(super) async fn section(page: &PageRequest, filter: &FlowFilter) -> Markup {
     let reads = page.reads();
