@@ -18,7 +18,7 @@ const device = { viewport: { width: 412, height: 823 }, isMobile: true };
 const most = { document: 150_000, overview: 60_000, stylesheet: 12_000, script: 16_000, requests: 4 };
 /** The most pixels of the header of a wide page, which is one line. */
 const header = 56;
-/** The largest shift of a layout. Times of paint are told and not judged: they are of the machine and of what else it does. */
+/** The largest layout shift. Times of paint are reported and not asserted: they depend on the load of the machine. */
 const shift = 0.02;
 
 let server, chromium, member, phone, stranger;
