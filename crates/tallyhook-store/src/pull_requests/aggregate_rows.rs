@@ -17,7 +17,7 @@ pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
 
 /// The same with their keys.
 pub(super) fn keyed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    ordered_merged(keyed_columns(filter.clock), filter, is_sqlite)
+    ordered_merged(&keyed_columns(filter.clock), filter, is_sqlite)
 }
 
 fn ordered_merged(

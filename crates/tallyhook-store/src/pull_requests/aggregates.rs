@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 
 use super::AggregateFilter;
 use super::aggregate_rows::{closed_in, cohort_of, keyed_in, merged_in, undated_in};
-use super::row::{CohortRow, KeyedMergedRow, MergedRow, merged};
-use crate::database::{AnyRow, Database, StatementBuilder};
+use super::row::{CohortRow, KeyedMergedRow, MergedRow, keyed, member, merged};
+use crate::database::{Database, ManyRow, StatementBuilder};
 use crate::postgres::within;
 use crate::{Result, Store, StoreError};
 
@@ -148,7 +148,7 @@ impl Store {
             let mut measurements = Measurements::new(measure, filter.authors);
             let rows = keyed_in(&filter, database.is_sqlite());
             each_row(&database, rows, |row: KeyedMergedRow| {
-                let (key, merged) = row.split();
+                let (key, merged) = keyed(row);
                 measurements.add(key, &merged);
             })
             .await?;
@@ -169,7 +169,7 @@ impl Store {
             ] {
                 let rows = cohort_of(&filter, state, database.is_sqlite());
                 each_row(&database, rows, |row: CohortRow| {
-                    cohort.add(&row.member(state));
+                    cohort.add(&member(&row, state));
                 })
                 .await?;
             }
@@ -202,17 +202,15 @@ async fn count(database: &Database, query: StatementBuilder<'static>) -> Result<
     Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
 }
 
-/// Passes each row to `add` as it is read, so that they are never in memory together.
-pub(super) async fn each_row<R: AnyRow>(
+/// Passes each row to `add` as it is read, so that they are never in memory together. Blocks the
+/// thread, which is one of [`AggregationLimit::run`].
+pub(super) async fn each_row<R: ManyRow>(
     database: &Database,
     query: StatementBuilder<'static>,
     mut add: impl FnMut(R),
 ) -> Result<()> {
     match database {
-        Database::Sqlite(database) => {
-            let query = query.build().for_sqlite_rows()?;
-            pass_on(query.fetch(&database.readers), &mut add).await?;
-        }
+        Database::Sqlite(database) => database.scanner.each_row(query.build(), add)?,
         Database::Postgres(database) => {
             let mut session = database.session().await?;
             let query = query.build().for_postgres_rows()?;
