@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{ComparedDurations, ComparedRanges, Summary};
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{AggregateFilter, Store};
+use tallyhook_store::{AggregateFilter, TeamStore};
 use utoipa::ToSchema;
 
-use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
+use super::{ClockQuery, QueryInput, RangeQuery};
 use crate::api::data_freshness::DataFreshness;
 use crate::api::error::{ApiError, ApiErrorBody};
+use crate::api::team_api::TeamApi;
 
 /// Two ranges of one length, the second right before the first.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -48,7 +49,7 @@ pub struct TimeRange {
 )]
 #[get("/metrics/compare")]
 pub(in crate::api) async fn compare(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
 ) -> Result<web::Json<ComparedTime>, ApiError> {
@@ -58,7 +59,7 @@ pub(in crate::api) async fn compare(
 
 /// Compares stored pull requests.
 pub(in crate::api) async fn compared(
-    store: &Store,
+    store: &TeamStore,
     range: &RangeQuery,
     clock: DurationClock,
 ) -> Result<ComparedTime, ApiError> {

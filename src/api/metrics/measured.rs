@@ -11,14 +11,15 @@ use tallyhook_core::domain::metrics::{
     AuthorFilter, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
 };
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook_store::{AggregateFilter, PullRequestRow, Store};
+use tallyhook_store::{AggregateFilter, PullRequestRow, TeamStore};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
+use super::{ClockQuery, QueryInput, RangeQuery};
 use crate::api::data_freshness::{DataFreshness, IncompleteRepository};
 use crate::api::error::{ApiError, ApiErrorBody};
 use crate::api::listing::is_sorted_range;
 use crate::api::reads::StoreReads;
+use crate::api::team_api::TeamApi;
 use crate::times::TimePoint;
 
 /// The most points of one answer: more than a chart can show.
@@ -46,7 +47,7 @@ impl MeasureQuery {
 )]
 #[get("/metrics/distribution")]
 pub(in crate::api) async fn distribution(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
@@ -143,7 +144,7 @@ pub struct MeasuredItem {
 )]
 #[get("/metrics/points")]
 pub(in crate::api) async fn points(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
@@ -189,7 +190,7 @@ pub(in crate::api) async fn pointed(
 }
 
 async fn rows(
-    store: &Store,
+    store: &TeamStore,
     measured: &[MeasuredPullRequest],
 ) -> Result<HashMap<PrKey, PullRequestRow>, ApiError> {
     let keys: Vec<_> = measured.iter().map(|one| one.key).collect();
@@ -278,7 +279,7 @@ pub struct OpenRange {
 )]
 #[get("/metrics/explain")]
 pub(in crate::api) async fn explain(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,

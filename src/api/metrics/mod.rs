@@ -13,16 +13,16 @@ use tallyhook_core::domain::metrics::{
     Aggregates, AuthorFilter, CalendarBucket, CohortSummary, Summary,
 };
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{AggregateFilter, Store};
+use tallyhook_store::{AggregateFilter, TeamStore};
 use utoipa::{IntoParams, ToSchema};
 
 pub use self::comparison::{ComparedTime, TimeRange, TimeRanges};
 pub(super) use self::comparison::{compare, compared};
 pub use self::measured::{ExplainedPercentile, MeasuredItem, MeasuredPoints, PointItem};
 pub(super) use self::measured::{distributed, distribution, explain, explained, pointed, points};
-use super::ApiState;
 use super::error::ApiError;
 use super::input::QueryInput;
+use super::team_api::TeamApi;
 use crate::config::NamedZone;
 use crate::times::TimePoint;
 
@@ -44,7 +44,7 @@ pub(super) struct RangeQuery {
 }
 
 impl RangeQuery {
-    pub(super) async fn filter(&self, store: &Store) -> Result<AggregateFilter, ApiError> {
+    pub(super) async fn filter(&self, store: &TeamStore) -> Result<AggregateFilter, ApiError> {
         Ok(AggregateFilter {
             repo: super::repository(store, self.repo.as_deref()).await?,
             from: self.from.map(|TimePoint(at)| at),
@@ -136,7 +136,7 @@ pub struct BucketSummary {
 )]
 #[get("/metrics/cycle-time")]
 pub(super) async fn cycle_time(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MetricsQuery>,
@@ -149,7 +149,7 @@ pub(super) async fn cycle_time(
 
 /// Returns the aggregates of stored pull requests.
 pub(super) async fn aggregated(
-    store: &Store,
+    store: &TeamStore,
     range: &RangeQuery,
     clock: DurationClock,
     query: MetricsQuery,
@@ -206,7 +206,7 @@ pub(super) struct CohortAnswer {
 )]
 #[get("/metrics/cohort")]
 pub(super) async fn cohort(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
 ) -> Result<web::Json<CohortAnswer>, ApiError> {
     let as_of = Utc::now().into();

@@ -22,7 +22,8 @@ use super::aggregate_rows::{closed_in, cohort_of, keyed_in, merged_in, undated_i
 use super::row::{CohortRow, KeyedMergedRow, MergedRow, merged};
 use crate::database::{AnyRow, Database, StatementBuilder};
 use crate::postgres::within;
-use crate::{Result, Store, StoreError};
+use crate::team_store::TeamScope;
+use crate::{Result, StoreError, TeamStore};
 
 /// Works out one set of aggregates at a time: over a million pull requests each takes a second of a
 /// processor, and tens of megabytes.
@@ -69,11 +70,12 @@ struct Gathered<A> {
     closed_unmerged: u64,
 }
 
-impl Store {
+impl TeamStore {
     /// Summarises merged pull requests by the time of the merge, and counts those closed without
     /// one.
     pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let aggregation = Aggregation::new(filter.authors, filter.bucket);
             let aggregation = match &filter.zone {
@@ -84,9 +86,14 @@ impl Store {
                 true => aggregation.by_origin(),
                 false => aggregation,
             };
-            gathered(&database, &filter, aggregation, |aggregation, row| {
-                aggregation.add(&merged(&row));
-            })
+            gathered(
+                &database,
+                (&filter, scope),
+                aggregation,
+                |aggregation, row| {
+                    aggregation.add(&merged(&row));
+                },
+            )
             .await
         };
         let compute = |gathered: Gathered<Aggregation>| {
@@ -96,7 +103,7 @@ impl Store {
             aggregates.all.closed_unmerged = Some(gathered.closed_unmerged);
             aggregates
         };
-        self.aggregation.run(gather, compute).await
+        self.store.aggregation.run(gather, compute).await
     }
 
     /// Compares the merged pull requests from `begins` on with those of the filter before it. Both
@@ -106,10 +113,11 @@ impl Store {
         filter: &AggregateFilter,
         begins: Timestamp,
     ) -> Result<ComparedRanges> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let mut comparison = Comparison::new(filter.authors, begins);
-            let rows = merged_in(&filter, database.is_sqlite());
+            let rows = merged_in(&filter, scope);
             each_row(&database, rows, |row| comparison.add(&merged(&row))).await?;
             let halves = [
                 AggregateFilter {
@@ -122,8 +130,8 @@ impl Store {
                 },
             ];
             let [before, now] = [
-                count(&database, closed_in(&halves[0], database.is_sqlite())).await?,
-                count(&database, closed_in(&halves[1], database.is_sqlite())).await?,
+                count(&database, closed_in(&halves[0], scope)).await?,
+                count(&database, closed_in(&halves[1], scope)).await?,
             ];
             Ok((comparison, before, now))
         };
@@ -133,7 +141,7 @@ impl Store {
             ranges.now.closed_unmerged = Some(now);
             ranges
         };
-        self.aggregation.run(gather, compute).await
+        self.store.aggregation.run(gather, compute).await
     }
 
     /// Reads one duration of the merged pull requests, and computes `numbers` from all of them.
@@ -143,10 +151,11 @@ impl Store {
         measure: DurationName,
         numbers: impl FnOnce(Measurements) -> R + Send + 'static,
     ) -> Result<R> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let mut measurements = Measurements::new(measure, filter.authors);
-            let rows = keyed_in(&filter, database.is_sqlite());
+            let rows = keyed_in(&filter, scope);
             each_row(&database, rows, |row: KeyedMergedRow| {
                 let (key, merged) = row.split();
                 measurements.add(key, &merged);
@@ -154,12 +163,13 @@ impl Store {
             .await?;
             Ok(measurements)
         };
-        self.aggregation.run(gather, numbers).await
+        self.store.aggregation.run(gather, numbers).await
     }
 
     /// Summarises the pull requests that were created in the range of the filter, as of `now`.
     pub async fn cohort(&self, filter: &AggregateFilter, now: Timestamp) -> Result<CohortSummary> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let mut cohort = CohortAggregation::new(filter.authors, now);
             for state in [
@@ -167,7 +177,7 @@ impl Store {
                 PullRequestState::Closed,
                 PullRequestState::Open,
             ] {
-                let rows = cohort_of(&filter, state, database.is_sqlite());
+                let rows = cohort_of(&filter, state, scope);
                 each_row(&database, rows, |row: CohortRow| {
                     cohort.add(&row.member(state));
                 })
@@ -175,7 +185,8 @@ impl Store {
             }
             Ok(cohort)
         };
-        self.aggregation
+        self.store
+            .aggregation
             .run(gather, CohortAggregation::finish)
             .await
     }
@@ -183,17 +194,16 @@ impl Store {
 
 async fn gathered<A>(
     database: &Database,
-    filter: &AggregateFilter,
+    (filter, scope): (&AggregateFilter, TeamScope),
     mut merged: A,
     add: impl Fn(&mut A, MergedRow),
 ) -> Result<Gathered<A>> {
-    let is_sqlite = database.is_sqlite();
-    let rows = merged_in(filter, is_sqlite);
+    let rows = merged_in(filter, scope);
     each_row(database, rows, |row| add(&mut merged, row)).await?;
     Ok(Gathered {
         merged,
-        undated: count(database, undated_in(filter, is_sqlite)).await?,
-        closed_unmerged: count(database, closed_in(filter, is_sqlite)).await?,
+        undated: count(database, undated_in(filter, scope)).await?,
+        closed_unmerged: count(database, closed_in(filter, scope)).await?,
     })
 }
 
