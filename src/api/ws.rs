@@ -19,10 +19,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::caller::{Caller, CallerCredential, CallerKind};
 use super::error::ApiError;
 use super::input::QueryInput;
-use super::{ApiState, auth, rfc3339, routes, same_origin};
+use super::{AccessRole, ApiState, TeamId, auth, rfc3339, routes, same_origin};
 use crate::notify::{
-    FeedSubscription, HintFeed, HintFrame, HintSubscription, NotificationFeed, NotificationFrame,
-    SubscriptionError,
+    AddressedHint, FeedSubscription, HintFeed, HintSubscription, NotificationFeed,
+    NotificationFrame, SubscriptionError,
 };
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 use crate::times::TimePoint;
@@ -122,7 +122,7 @@ pub(super) async fn create_ticket(
     api.store
         .issue_ticket(
             &auth::hash(&ticket),
-            caller.credential.digest(),
+            (caller.team, caller.credential.digest()),
             now,
             expires,
         )
@@ -188,7 +188,8 @@ pub(super) async fn connect(
     if sockets.slots.available_permits() == 0 {
         return Err(too_many());
     }
-    let credential = authorize(&api, &request, ticket.as_deref()).await?;
+    let reader = authorize(&api, &request, ticket.as_deref()).await?;
+    let store = api.store.of_team(reader.team);
     let permit = sockets
         .slots
         .clone()
@@ -197,12 +198,12 @@ pub(super) async fn connect(
     let slot = ClientSlot::new(permit);
     let repo = match repo {
         Some(name) => Some(WantedRepository {
-            id: api.store.repository_id(&name).await?,
+            id: store.repository_id(&name).await?,
             name,
         }),
         None => None,
     };
-    let frames = subscribe(&sockets.feed, after).await?;
+    let frames = subscribe(&sockets.feed, reader.team, after).await?;
     let hints = match hints {
         Some(HintChoice(true)) => {
             let since = since.map(|TimePoint(since)| since.to_utc());
@@ -222,7 +223,7 @@ pub(super) async fn connect(
                     hints,
                     repo,
                     api,
-                    credential,
+                    reader,
                 }
                 .serve(sockets.heartbeat)
                 .await
@@ -240,9 +241,10 @@ pub(super) async fn connect(
 /// failed handshake, but it sees the close code.
 async fn subscribe(
     feed: &NotificationFeed,
+    team: TeamId,
     after: Option<EventId>,
 ) -> Result<Result<FeedSubscription, CloseReason>, ApiError> {
-    match feed.subscribe(after).await {
+    match feed.subscribe(team, after).await {
         Ok(frames) => Ok(Ok(frames)),
         Err(SubscriptionError::Store(error)) => Err(error.into()),
         Err(SubscriptionError::Stopping) => {
@@ -263,30 +265,50 @@ fn invalid_after() -> ApiError {
     ApiError::BadRequest("`after` must be the `event_id` of a notification".to_owned())
 }
 
-/// Returns the credential of the request's caller, or the one that its ticket was issued to.
+/// The reader of a socket.
+struct SocketReader {
+    /// Also if it connected with a ticket.
+    credential: CallerCredential,
+    team: TeamId,
+    is_operator: bool,
+}
+
+impl SocketReader {
+    fn new(caller: &Caller) -> Self {
+        Self {
+            credential: caller.credential,
+            team: caller.team,
+            is_operator: caller.may(AccessRole::Operator),
+        }
+    }
+}
+
+/// Returns the request's caller, or the one that its ticket was issued to, with the team of the
+/// ticket.
 async fn authorize(
     api: &ApiState,
     request: &HttpRequest,
     ticket: Option<&str>,
-) -> Result<CallerCredential, ApiError> {
+) -> Result<SocketReader, ApiError> {
     let Some(ticket) = ticket.filter(|_| auth::bearer(request.headers()).is_none()) else {
         let caller = Caller::of_request(api, request).await?;
         if caller.kind == CallerKind::Session {
             // A browser sends the cookie whichever page opens the socket.
             same_origin::refuse_unstated(request)?;
         }
-        return Ok(caller.credential);
+        return Ok(SocketReader::new(&caller));
     };
     let refuse = || api.wrong_tokens.refuse(auth::peer(request), true);
     let ticket = auth::hash(ticket);
-    let digest = api.store.redeem_ticket(&ticket, Utc::now()).await?;
-    let digest = digest.ok_or_else(refuse)?;
+    let redeemed = api.store.redeem_ticket(&ticket, Utc::now()).await?;
+    let (digest, team) = redeemed.ok_or_else(refuse)?;
     for credential in [
         CallerCredential::Token(digest),
         CallerCredential::Session(digest),
     ] {
-        if Caller::of(api, &credential).await?.is_some() {
-            return Ok(credential);
+        let caller = Caller::of(api, &credential).await?;
+        if let Some(caller) = caller.filter(|caller| caller.team == team) {
+            return Ok(SocketReader::new(&caller));
         }
     }
     Err(refuse())
@@ -318,8 +340,7 @@ struct WsClient {
     hints: Option<HintSubscription>,
     repo: Option<WantedRepository>,
     api: web::Data<ApiState>,
-    /// Also if it connected with a ticket.
-    credential: CallerCredential,
+    reader: SocketReader,
 }
 
 /// The close frame that ends a connection; `None` if the client is gone.
@@ -363,11 +384,13 @@ impl WsClient {
         }
     }
 
-    /// Returns true if its token or session is still in force. While the database fails nothing can be sent
-    /// anyway, so the client stays.
+    /// Returns true if its token or session is still in force, for the same team. While the database fails
+    /// nothing can be sent anyway, so the client stays.
     async fn is_authorized(&self) -> bool {
-        let caller = Caller::of(&self.api, &self.credential).await;
-        caller.map_or(true, |caller| caller.is_some())
+        let caller = Caller::of(&self.api, &self.reader.credential).await;
+        caller.map_or(true, |caller| {
+            caller.is_some_and(|caller| caller.team == self.reader.team)
+        })
     }
 
     async fn send(
@@ -375,10 +398,10 @@ impl WsClient {
         frame: Result<Arc<NotificationFrame>, SubscriptionError>,
     ) -> Result<(), CloseWith> {
         match frame {
-            Ok(frame) if self.wants(&frame) => {
-                in_time(self.session.text(frame.text.as_str())).await
-            }
-            Ok(_) => Ok(()),
+            Ok(frame) => match frame.text_for(self.reader.team) {
+                Some(text) if self.wants(&frame) => in_time(self.session.text(text)).await,
+                _ => Ok(()),
+            },
             Err(SubscriptionError::Stopping | SubscriptionError::Expired) => {
                 Err(Some(reason(CloseCode::Away, "this server is stopping")))
             }
@@ -392,16 +415,19 @@ impl WsClient {
         }
     }
 
-    async fn send_hint(&mut self, hint: &HintFrame) -> Result<(), CloseWith> {
+    async fn send_hint(&mut self, hint: &AddressedHint) -> Result<(), CloseWith> {
+        if !hint.is_for(self.reader.team, self.reader.is_operator) {
+            return Ok(());
+        }
         let is_other = |wanted: &WantedRepository| {
-            let name = hint.repo.as_deref();
+            let name = hint.frame.repo.as_deref();
             name.is_some_and(|name| !wanted.name.eq_ignore_ascii_case(name))
         };
         if self.repo.as_ref().is_some_and(is_other) {
             return Ok(());
         }
         // Texts and numbers always have a JSON form.
-        let text = serde_json::to_string(hint).unwrap_or_default();
+        let text = serde_json::to_string(&hint.frame).unwrap_or_default();
         in_time(self.session.text(text)).await
     }
 
@@ -411,7 +437,7 @@ impl WsClient {
 }
 
 /// Waits for the next hint; forever if there are none any more, or the client wants none.
-async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<HintFrame> {
+async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<AddressedHint> {
     if let Some(subscription) = hints
         && let Some(hint) = subscription.next().await
     {

@@ -19,6 +19,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Operate",
         &[
             "token",
+            "repository",
             "notify",
             "worktrees",
             "config",
@@ -164,6 +165,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("token list", &["tallyhook token list"]),
     ("token revoke", &["tallyhook token revoke dashboard"]),
+    (
+        "repository list",
+        &["tallyhook repository list --unclaimed"],
+    ),
+    (
+        "repository give",
+        &["tallyhook repository give acme-corp/api-server --team backend"],
+    ),
+    (
+        "repository take",
+        &["tallyhook repository take acme-corp/api-server --team backend"],
+    ),
     (
         "openapi",
         &["tallyhook openapi", "tallyhook openapi --events"],

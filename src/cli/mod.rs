@@ -26,6 +26,7 @@ mod recorded;
 mod recover;
 mod refetch;
 mod replay;
+mod repositories;
 mod serve;
 mod stats;
 mod table;
@@ -143,6 +144,9 @@ enum Command {
     Recompute,
     /// Migrate the database to this version
     Migrate,
+    /// List repositories with their teams; give them to teams, and take them away
+    #[command(subcommand)]
+    Repository(repositories::RepositoryCommand),
     /// Create, list and revoke API tokens
     #[command(subcommand, alias = "tokens")]
     Token(tokens::TokenCommand),
@@ -313,6 +317,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
                 .await;
             output::line("the database is migrated to this version")
         }
+        Command::Repository(command) => command.run(&beside(&sources()?).await?).await,
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),

@@ -24,12 +24,12 @@ use tallyhook_store::{DigestItem, EventSubject, OutboxEvent, OutboxPayload};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use self::channel::{Channel, ChannelKind, Channels};
+pub use self::channel::{Channel, ChannelKind, Channels, team_of_settings};
 pub use self::feed::{
     FeedSubscription, NotificationFeed, NotificationFrame, OutboxReader, SubscriptionError,
     open_feed,
 };
-pub use self::hints::{CHANGES_KEPT, HintFeed, HintFrame, HintSubscription};
+pub use self::hints::{AddressedHint, CHANGES_KEPT, HintFeed, HintFrame, HintSubscription};
 pub use self::notifier::Notifier;
 pub use self::retry::RetryPolicy;
 pub use self::sending::ChannelTestResult;

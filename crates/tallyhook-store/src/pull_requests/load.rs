@@ -9,9 +9,11 @@ use tallyhook_core::github::types::{Account, AccountId, AccountKind, RepoId, Tim
 
 use super::aggregate_rows::{by_authors, merged_index, push_index};
 use super::aggregates::each_row;
+use super::sql::logins_of;
 use crate::columns::{Name, Seconds};
 use crate::database::{Database, StatementBuilder};
-use crate::{Result, Store};
+use crate::team_store::TeamScope;
+use crate::{Result, TeamStore};
 
 /// The review requests that a load is about.
 #[derive(Clone, Debug)]
@@ -49,7 +51,9 @@ type RequestRow = (
     bool,
 );
 
-fn outcome((party, name, asked_at, end, response_review_at, in_range): RequestRow) -> RequestOutcome {
+fn outcome(
+    (party, name, asked_at, end, response_review_at, in_range): RequestRow,
+) -> RequestOutcome {
     RequestOutcome {
         party: party.ok_or_else(|| name.to_lowercase()),
         name,
@@ -81,28 +85,28 @@ fn reviewer(id: i64, login: String, kind: Name<AccountKind>) -> Account {
     }
 }
 
-impl Store {
+impl TeamStore {
     /// Computes the load of reviews: of requests that were made in the range or are open, and of
     /// pull requests that were merged in it.
     pub async fn review_load(&self, filter: &LoadFilter, bots: &Bots) -> Result<ReviewLoad> {
-        let (database, bots) = (self.database.clone(), bots.clone());
+        let (database, bots, scope) = (self.database.clone(), bots.clone(), self.scope().await?);
         let by_teams = filter.by == LoadParty::Teams;
         let logins = match &filter.by {
-            LoadParty::Person(login) => Some(self.logins_of(login).await?.1),
+            LoadParty::Person(login) => Some(logins_of(&self.database, login).await?.1),
             LoadParty::Teams | LoadParty::People => None,
         };
         let filter = filter.clone();
         let gather = move || async move {
             let mut load = LoadAggregation::default();
             for in_range in [true, false] {
-                let rows = requests(&filter, logins.as_deref(), in_range);
+                let rows = requests(&filter, scope, logins.as_deref(), in_range);
                 each_row(&database, rows, |row: RequestRow| {
                     load.add_request(outcome(row));
                 })
                 .await?;
             }
             if by_teams {
-                each_row(&database, answerers(&filter), |row: AnswererRow| {
+                each_row(&database, answerers(&filter, scope), |row: AnswererRow| {
                     let (party, name, id, login, kind, author) = row;
                     let person = reviewer(id, login, kind);
                     if author != Some(id) && !bots.contains(&person) {
@@ -111,7 +115,7 @@ impl Store {
                 })
                 .await?;
             }
-            let merged = concentration(&database, &filter, &bots, &mut load).await?;
+            let merged = concentration(&database, (&filter, scope), &bots, &mut load).await?;
             Ok((load, merged))
         };
         let compute = move |(mut load, merged): (LoadAggregation, u64)| ReviewLoad {
@@ -121,26 +125,26 @@ impl Store {
                 false => load.people(),
             },
         };
-        self.aggregation.run(gather, compute).await
+        self.store.aggregation.run(gather, compute).await
     }
 }
 
 /// Adds the reviews of pull requests that people merged. Returns the number of these.
 async fn concentration(
     database: &Database,
-    filter: &LoadFilter,
+    (filter, scope): (&LoadFilter, TeamScope),
     bots: &Bots,
     load: &mut LoadAggregation,
 ) -> Result<u64> {
-    let is_sqlite = database.is_sqlite();
     let mut reviews = StatementBuilder::new(
         "SELECT v.reviewer_id, v.reviewer_login, v.reviewer_type, p.author_id FROM ",
     );
-    push_merged(&mut reviews, filter, is_sqlite);
+    push_merged(&mut reviews, filter, scope);
     reviews.push(
         " CROSS JOIN reviews v WHERE v.repo_id = p.repo_id AND v.number = p.number \
          AND p.state = 'merged'",
     );
+    push_merged_scope(&mut reviews, filter, scope);
     reviews.push(by_authors(AuthorFilter::Human));
     push_range(&mut reviews, "p.repo_id", "p.merged_at", filter);
     each_row(database, reviews, |row: ReviewerRow| {
@@ -151,8 +155,9 @@ async fn concentration(
     })
     .await?;
     let mut merged = StatementBuilder::new("SELECT count(*) FROM ");
-    push_merged(&mut merged, filter, is_sqlite);
+    push_merged(&mut merged, filter, scope);
     merged.push(" WHERE p.state = 'merged'");
+    push_merged_scope(&mut merged, filter, scope);
     merged.push(by_authors(AuthorFilter::Human));
     push_range(&mut merged, "p.repo_id", "p.merged_at", filter);
     let row: Option<(i64,)> = database.row(merged.build()).await?;
@@ -160,14 +165,24 @@ async fn concentration(
 }
 
 /// Adds the table of pull requests, of which SQLite is to read the merged ones in the range alone.
-fn push_merged(query: &mut StatementBuilder<'static>, filter: &LoadFilter, is_sqlite: bool) {
+fn push_merged(query: &mut StatementBuilder<'static>, filter: &LoadFilter, scope: TeamScope) {
     query.push("pull_requests p");
-    push_index(query, merged_index(filter.repo), is_sqlite);
+    push_index(query, merged_index(filter.repo, scope), scope);
+}
+
+/// Adds the condition that a merged pull request is of the scope.
+fn push_merged_scope(query: &mut StatementBuilder<'static>, filter: &LoadFilter, scope: TeamScope) {
+    match filter.repo {
+        Some(repo) => scope.push_repository(query, repo),
+        None if scope.is_by_repository() => scope.push_lookup(query, "p.repo_id"),
+        None => scope.push(query, "p.repo_id"),
+    }
 }
 
 /// The requests that were made in the range, or those made outside of it that are open.
 fn requests(
     filter: &LoadFilter,
+    scope: TeamScope,
     logins: Option<&[String]>,
     in_range: bool,
 ) -> StatementBuilder<'static> {
@@ -177,6 +192,7 @@ fn requests(
         i32::from(in_range),
         filter.by.kind()
     ));
+    scope.push(&mut query, "repo_id");
     if in_range {
         push_range(&mut query, "repo_id", "asked_at", filter);
     } else {
@@ -209,7 +225,7 @@ fn push_outside(query: &mut StatementBuilder<'static>, filter: &LoadFilter) {
 }
 
 /// The people whose reviews answered requests to teams: the only members that are known.
-fn answerers(filter: &LoadFilter) -> StatementBuilder<'static> {
+fn answerers(filter: &LoadFilter, scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(
         "SELECT DISTINCT a.party_id, a.name, v.reviewer_id, v.reviewer_login, v.reviewer_type, \
          p.author_id \
@@ -218,6 +234,7 @@ fn answerers(filter: &LoadFilter) -> StatementBuilder<'static> {
          AND v.submitted_at = a.response_review_at \
          AND p.repo_id = a.repo_id AND p.number = a.number",
     );
+    scope.push(&mut query, "a.repo_id");
     push_range(&mut query, "a.repo_id", "a.asked_at", filter);
     query
 }
