@@ -13,7 +13,7 @@ use super::team_api::TeamApi;
 
 /// A repository with the teams that see it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RepositoryTeamsItem {
+pub(super) struct RepositoryTeamsItem {
     #[schema(example = "acme-corp/api-server")]
     pub repo: String,
     /// The names of the teams; empty for a repository that is unclaimed.

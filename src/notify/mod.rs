@@ -258,6 +258,7 @@ impl From<OutboxEvent> for Notification {
             repo,
             payload,
             subject,
+            ..
         } = event;
         let EventSubject {
             title,

@@ -13,7 +13,7 @@ use tallyhook_github_client::open_pull_request::{
 };
 use tallyhook_store::{
     LeaderRole, PendingWork, Result, Store, StoreError, StoredPullRequest, Task, TaskCause,
-    TaskRef, TaskUpdate,
+    TaskRef, TaskUpdate, TeamId,
 };
 use thiserror::Error;
 use tokio::sync::watch;

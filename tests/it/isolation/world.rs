@@ -11,8 +11,7 @@ use tallyhook_core::github::types::{PrNumber, RepoId};
 use tallyhook_store::{AccessRole, NewToken, RunOptions, TeamId};
 use testkit::payloads::{self, Account, Pr, Team, World as PayloadWorld};
 use testkit::receiver::Receiver;
-use testkit::server::config;
-use testkit::{Place, TestServer, eventually};
+use testkit::{Place, TestServer, config, eventually};
 
 /// A text that stands in everything of team A, and in nothing else.
 pub(super) const CANARY: &str = "zebrafinch";

@@ -567,9 +567,8 @@ async fn notification_that_was_given_up_is_sent_again_and_is_not_too_old(databas
     attempted(&store, events[0], AttemptResult::Dead, None).await;
     assert_eq!(due(&store, 100).await, events[1..]);
     let retry = async |channel: &'static str, event| {
-        let retried = store
-            .of_team(DEFAULT_TEAM.0)
-            .retry_notification(channel, event, later(50));
+        let team = store.of_team(DEFAULT_TEAM.0);
+        let retried = team.retry_notification(channel, event, later(50));
         retried.await.unwrap()
     };
     assert!(!retry("other", events[0]).await && !retry(OPS, events[1]).await);

@@ -524,11 +524,8 @@ async fn lists_have_as_many_rows_as_aggregates_count(database: Database) {
             .await
             .unwrap()
             .all;
-        let measured = store.of_team(DEFAULT_TEAM.0).measured(
-            &filter,
-            DurationName::Pickup,
-            Measurements::distribution,
-        );
+        let team = store.of_team(DEFAULT_TEAM.0);
+        let measured = team.measured(&filter, DurationName::Pickup, Measurements::distribution);
         let (measured, pickup) = (measured.await.unwrap(), &summary.stages.pickup);
         assert_eq!(
             (measured.n, measured.missing, measured.p50_hours),

@@ -70,21 +70,15 @@ async fn advance(store: &Store, one_subject: bool) -> Vec<EventId> {
         false => id.to_string(),
     };
     let wanted: Vec<_> = ids.iter().map(|id| (*id, subject(id))).collect();
-    let advanced = store.of_team(DEFAULT_TEAM.0).advance_channel(
-        OPS,
-        place,
-        *ids.last().unwrap(),
-        &wanted,
-        now(),
-    );
+    let team = store.of_team(DEFAULT_TEAM.0);
+    let advanced = team.advance_channel(OPS, place, *ids.last().unwrap(), &wanted, now());
     assert!(advanced.await.unwrap());
     ids
 }
 
 async fn is_superseded(store: &Store, event: EventId) -> bool {
-    let superseded = store
-        .of_team(DEFAULT_TEAM.0)
-        .supersede_if_outdated(OPS, event, later(2));
+    let team = store.of_team(DEFAULT_TEAM.0);
+    let superseded = team.supersede_if_outdated(OPS, event, later(2));
     superseded.await.unwrap()
 }
 
@@ -190,9 +184,8 @@ async fn held_notification_gives_way_to_a_pending_one_and_does_not_expire(databa
         answer: "late",
         at: later(200),
     };
-    let sent = store
-        .of_team(DEFAULT_TEAM.0)
-        .record_attempt(&attempt, AttemptResult::Sent, None);
+    let team = store.of_team(DEFAULT_TEAM.0);
+    let sent = team.record_attempt(&attempt, AttemptResult::Sent, None);
     assert!(!sent.await.unwrap(), "it is dead");
 }
 

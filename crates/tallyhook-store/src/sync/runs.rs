@@ -257,6 +257,13 @@ impl TeamStore {
 }
 
 impl Store {
+    /// Returns a run of any repository, for the process that walks it.
+    pub async fn sync_run(&self, run: SyncRunId) -> Result<Option<SyncRun>> {
+        let query = statement(format!("{RUN} WHERE s.id = $1")).bind(run.0);
+        let row: Option<RunRow> = self.database.row(query).await?;
+        row.map(RunRow::try_into).transpose()
+    }
+
     /// Returns the runs of these repositories, the newest first.
     pub async fn runs_of(&self, repos: &[RepoId]) -> Result<Vec<SyncRun>> {
         if repos.is_empty() {
