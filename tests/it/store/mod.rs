@@ -17,6 +17,7 @@ mod retention;
 mod runs;
 mod syncing;
 mod tasks;
+mod teams;
 mod tickets;
 mod tokens;
 mod waiting;
