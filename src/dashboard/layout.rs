@@ -305,6 +305,8 @@ impl Document {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (question) " – Tallyhook" }
                     link rel="icon" href=(format!("{base}{}", assets::icon()));
+                    // A table that is painted before its last row moves when its columns are known.
+                    link rel="expect" href="#end" blocking="render";
                     link rel="stylesheet" href=(format!("{base}{}", assets::style()));
                     script src=(format!("{base}{}", assets::script())) defer {}
                 }
@@ -316,7 +318,7 @@ impl Document {
                         h1 { (question) }
                         (body)
                     }
-                    footer .quiet {
+                    footer #end .quiet {
                         p {
                             "Times are in UTC. "
                             @if self.takes_keys { "Press " kbd { "?" } " for the keys. " }
