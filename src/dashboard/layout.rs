@@ -170,9 +170,22 @@ fn navigation(page: &PageRequest, section: Section) -> Markup {
     }
 }
 
-/// Returns the part of the header about the caller.
+/// Returns the part of the header about the caller: its team, where there are several, and its
+/// name.
 fn account(page: &PageRequest) -> Markup {
     html! {
+        @if page.teams.len() > 1 {
+            form .who method="post" action=(page.links.path("/teams/choose")) {
+                (page.csrf())
+                input type="hidden" name="next" value="/";
+                select name="team" aria-label="Team" data-submit {
+                    @for team in &page.teams {
+                        option value=(team) selected[*team == page.caller.team_name] { (team) }
+                    }
+                }
+                button { "Switch" }
+            }
+        }
         form .who method="post" action=(page.links.path("/logout")) {
             (page.csrf())
             span { bdi { (page.caller.login.as_deref().unwrap_or(page.caller.role.as_str())) } }

@@ -81,6 +81,7 @@ async fn hostile_place() -> Place {
         team,
         role: AccessRole::Viewer,
         login: None,
+        created_by: None,
         created_at: Utc::now(),
         expires_at: None,
     };

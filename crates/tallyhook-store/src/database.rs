@@ -157,6 +157,8 @@ pub(crate) enum Lock {
     /// other, so that none appears before one that was read already. The last lock that a
     /// transaction takes.
     Outbox,
+    /// Changing the members of teams, or making a team: no team loses its last admin.
+    Members,
     /// Making a pull request belong to a task, where it did not.
     Tasks,
     /// Looking up the tasks of a pull request. Many may hold it at once, but not together with the
