@@ -25,7 +25,8 @@ use super::{add_routes, error, session_cookie};
             `team_needed`. Each of these calls is at `/api/teams/{team}/...`, too, in place of \
             `/api/...`, and acts in the team of that slug: `/api/teams/mobile/prs` is `/api/prs` of \
             the team `mobile`. A team that the caller is not in answers as one that does not exist. \
-            Operators are in every team."
+            Operators are in every team. A call with `x-tallyhook-team: optional` is answered \
+            without a team, too."
     ),
     // Its route belongs to the role ingest.
     paths(crate::ingest::receive),

@@ -255,6 +255,8 @@ pub(crate) async fn accept_invitation(
     secret: &str,
 ) -> Result<Option<String>, ApiError> {
     same_origin::refuse_unstated(request)?;
+    // Before the link is used up: it may start a session.
+    sessions::refuse_plain(request)?;
     let body = request_body::read_form(request, body, STRANGERS_FORM).await?;
     let field = sessions::form_field(&body, auth::CSRF_FIELD);
     same_origin::check_form(request, field.as_deref())?;

@@ -315,7 +315,7 @@ async fn store_session(
 
 /// Refuses a page that was loaded over plain HTTP from another machine: the token would cross the
 /// network in the clear, and the browser would drop the cookie.
-fn refuse_plain(request: &HttpRequest) -> Result<(), ApiError> {
+pub(super) fn refuse_plain(request: &HttpRequest) -> Result<(), ApiError> {
     let is_plain = header(request, &ORIGIN).is_some_and(|origin| origin.starts_with("http://"));
     if is_plain && !is_loopback(request) {
         return Err(ApiError::Forbidden(

@@ -10,17 +10,17 @@ use tallyhook_store::{
 use testkit::conformity::{assert_documented, operations};
 use testkit::{TOKEN, TestServer, assert_refused};
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A caller with a token, or with the cookie of a session.
 #[derive(Clone)]
-enum Credential {
+pub(super) enum Credential {
     Token(String),
     Cookie(String),
 }
 
 /// Sends a request to the API and returns the status and the body of the answer.
-async fn ask(
+pub(super) async fn ask(
     server: &TestServer,
     by: &Credential,
     method: Method,
@@ -49,15 +49,15 @@ async fn ask(
     (status, answer)
 }
 
-async fn get(server: &TestServer, by: &Credential, path: &str) -> (u16, Value) {
+pub(super) async fn get(server: &TestServer, by: &Credential, path: &str) -> (u16, Value) {
     ask(server, by, Method::GET, path, None).await
 }
 
-fn operator() -> Credential {
+pub(super) fn operator() -> Credential {
     Credential::Token(TOKEN.to_owned())
 }
 
-async fn create_team(server: &TestServer, name: &str) -> TeamId {
+pub(super) async fn create_team(server: &TestServer, name: &str) -> TeamId {
     let body = Some(json!({"name": name}));
     let (status, made) = ask(server, &operator(), Method::POST, "/api/teams", body).await;
     assert_eq!(status, 201, "{made}");
@@ -67,7 +67,12 @@ async fn create_team(server: &TestServer, name: &str) -> TeamId {
 }
 
 /// Stores a token of a team.
-async fn token_of(server: &TestServer, team: TeamId, name: &str, role: AccessRole) -> Credential {
+pub(super) async fn token_of(
+    server: &TestServer,
+    team: TeamId,
+    name: &str,
+    role: AccessRole,
+) -> Credential {
     let token = auth::new_token();
     let new = NewToken {
         name,
@@ -113,7 +118,7 @@ async fn follow(
 
 /// Invites a person without an account at GitHub to a team and signs it in. Returns its id and its
 /// cookie.
-async fn signed_in(
+pub(super) async fn signed_in(
     server: &TestServer,
     team: &str,
     name: &str,
