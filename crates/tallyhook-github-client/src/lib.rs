@@ -30,9 +30,14 @@ mod graphql;
 pub mod hooks;
 pub mod http;
 mod installations;
+mod manifest;
+mod oauth;
+mod oauth_tokens;
 pub mod open_pull_request;
 mod optional_parts;
+mod organizations;
 mod pages;
+mod pkce;
 pub mod pulls;
 mod rate_gauge;
 mod rate_limit;
@@ -42,8 +47,10 @@ mod route;
 mod send;
 mod statistics;
 mod token;
+mod token_identity;
 pub mod token_info;
 mod transport;
+mod user_installations;
 mod web_url;
 
 pub use self::base_url::{ApiUrl, InvalidApiUrl};
@@ -57,11 +64,20 @@ pub use self::error::{
     CredentialOwner, DetectedSecret, FieldError, ForbiddenReason, GithubError, GraphqlError,
 };
 pub use self::graphql::GraphqlResponse;
+pub use self::manifest::{AppAddresses, AppManifest, AppOwner, ConversionError, ConvertedApp};
+pub use self::oauth::{AuthorizationRequest, OauthApp, OauthCallback, OauthError, UserTokens};
+pub use self::oauth_tokens::{CheckedToken, TokenRevocation};
+pub use self::organizations::{GithubMembership, MembershipState, OrganizationInfo, PartialList};
 pub use self::pages::PagedList;
+pub use self::pkce::{PkceVerifier, random_secret};
 pub use self::rate_gauge::RATE_REMAINING;
 pub use self::statistics::ClientStatistics;
 pub use self::token::{ClientSecret, Token};
+pub use self::token_identity::{GithubUser, PersonalTokenKind, RefusedToken, TokenIdentity};
 pub use self::transport::REQUESTS;
+pub use self::user_installations::{
+    InstallationOwner, ListedPermissions, ListedRepository, RepositoryPages, UserInstallation,
+};
 pub use self::web_url::WebUrl;
 
 pub type Result<T, E = GithubError> = std::result::Result<T, E>;
