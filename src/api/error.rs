@@ -223,6 +223,7 @@ fn github_response(error: &GithubError) -> (StatusCode, &'static str) {
         | GithubError::SsoRequired { .. } => (StatusCode::CONFLICT, "github_access_refused"),
         GithubError::Limited { .. }
         | GithubError::Unreachable { .. }
+        | GithubError::NotRecorded { .. }
         | GithubError::Unknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "github_unavailable"),
         GithubError::Refused { .. }
         | GithubError::SecretDetected { .. }

@@ -43,6 +43,8 @@ mod sync;
 mod task_links;
 mod task_pull_request;
 mod tasks;
+mod team_api;
+mod team_repositories;
 mod teams;
 mod tokens;
 mod uses;
@@ -50,6 +52,7 @@ mod waiting;
 mod wrong_tokens;
 mod ws;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,8 +75,8 @@ pub use tallyhook_store::{
     NotificationState, RunState, SyncStatus, TaskCause,
 };
 use tallyhook_store::{
-    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TokenHash,
-    TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TeamId,
+    TeamStore, TokenHash, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -109,8 +112,8 @@ pub(crate) use self::invitations::{InviteBody, accept_invitation, create_link};
 pub use self::load::{LoadAnswer, LoadItem};
 pub use self::members::{MemberItem, PersonItem};
 pub use self::metrics::{
-    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, MeasuredItem, MeasuredPoints,
-    PointItem, TimeRange, TimeRanges,
+    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, FlowAnswers, MeasuredItem,
+    MeasuredPoints, PointItem, TimeRange, TimeRanges,
 };
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
@@ -138,6 +141,7 @@ pub(crate) use self::task_links::LinkRequest;
 pub(crate) use self::task_pull_request::OpenPullRequestBody;
 pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody};
 pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
+pub(crate) use self::team_api::TeamApi;
 pub use self::teams::TeamCreated;
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
@@ -156,8 +160,8 @@ pub struct ApiState {
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
-    /// `owner/name`, the repository of `/api/prs/{number}`.
-    pub default_repository: Option<String>,
+    /// The repository of `/api/prs/{number}`.
+    pub default_repository: Option<DefaultRepository>,
     /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
     pub wrong_tokens: WrongTokens,
@@ -187,6 +191,14 @@ pub struct ApiState {
     pub config: Arc<Config>,
     /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.
     pub examining: Mutex<()>,
+}
+
+/// The default repository, which is of one team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultRepository {
+    /// `owner/name`
+    pub name: String,
+    pub team: TeamId,
 }
 
 /// The last counts and the time when they were read.
@@ -227,7 +239,7 @@ impl ApiState {
             .await?;
         let counts = StoredCounts {
             inbox: self.store.counts().await?,
-            watches: self.watches().await?,
+            watches: self.store.watch_counts(self.watches_due()).await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
             repositories: self.store.repository_counts().await?,
@@ -239,22 +251,26 @@ impl ApiState {
         Ok(counts)
     }
 
-    async fn watches(&self) -> tallyhook_store::Result<WatchCounts> {
+    /// Returns the time before which a watched pull request was checked that is due.
+    fn watches_due(&self) -> Moment {
         let interval =
             TimeDelta::from_std(self.sync.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
-        self.store
-            .watch_counts(Utc::now().checked_sub_signed(interval).unwrap_or_default())
-            .await
+        Utc::now().checked_sub_signed(interval).unwrap_or_default()
     }
 
-    /// Returns the backlogs of the channels of the settings.
+    /// Returns the backlogs of the channels of the settings, of all teams.
     async fn backlogs(&self) -> tallyhook_store::Result<Vec<ChannelBacklog>> {
-        let names: Vec<_> = self
-            .channels
-            .iter()
-            .map(|channel| channel.name.as_str())
-            .collect();
-        self.store.backlogs(&names).await
+        let mut names: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+        for channel in self.channels.iter() {
+            let of_team = names.entry(channel.team.0).or_default();
+            of_team.push(channel.name.as_str());
+        }
+        let mut backlogs = Vec::new();
+        for (team, names) in names {
+            backlogs.extend(self.store.of_team(TeamId(team)).backlogs(&names).await?);
+        }
+        backlogs.sort_by(|one, two| one.channel.cmp(&two.channel));
+        Ok(backlogs)
     }
 
     fn github(&self) -> Result<&Client, error::ApiError> {
@@ -262,23 +278,13 @@ impl ApiState {
             .as_ref()
             .ok_or(error::ApiError::GithubAccessMissing)
     }
-
-    /// Returns the repository of an optional query parameter.
-    async fn repository(&self, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
-        repository(&self.store, name).await
-    }
-
-    async fn tracked(&self, owner: &str, repo: &str) -> Result<TrackedRepository, error::ApiError> {
-        let tracked = match self.store.repository_id(&format!("{owner}/{repo}")).await? {
-            Some(id) => self.store.tracked_repository(id).await?,
-            None => None,
-        };
-        tracked.ok_or(error::ApiError::NotFound("tracked repository"))
-    }
 }
 
 /// Returns the repository of an optional query parameter.
-async fn repository(store: &Store, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
+async fn repository(
+    store: &TeamStore,
+    name: Option<&str>,
+) -> Result<Option<RepoId>, error::ApiError> {
     let Some(name) = name else { return Ok(None) };
     let id = store.repository_id(name).await?;
     id.map(Some).ok_or(error::ApiError::NotFound("repository"))
@@ -381,6 +387,9 @@ fn with_caller() -> Scope<
         .operator(deliveries::requeue)
         .operator(health_report::show)
         .operator(doctor::examine)
+        .operator(team_repositories::list)
+        .operator(team_repositories::give)
+        .operator(team_repositories::take)
         .admin(settings::show)
         .admin(tokens::list)
         .admin(tokens::create)

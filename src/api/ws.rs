@@ -19,10 +19,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::caller::{Caller, CallerCredential, CallerKind, KnownCaller};
 use super::error::ApiError;
 use super::input::QueryInput;
-use super::{ApiState, auth, rfc3339, routes, same_origin};
+use super::{AccessRole, ApiState, TeamId, auth, rfc3339, routes, same_origin};
 use crate::notify::{
-    FeedSubscription, HintFeed, HintFrame, HintSubscription, NotificationFeed, NotificationFrame,
-    SubscriptionError,
+    AddressedHint, FeedSubscription, HintFeed, HintSubscription, NotificationFeed,
+    NotificationFrame, SubscriptionError,
 };
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 use crate::times::TimePoint;
@@ -195,6 +195,7 @@ pub(super) async fn connect(
         return Err(too_many());
     }
     let caller = authorize(&api, &request, ticket.as_deref(), team.as_deref()).await?;
+    let store = api.store.of_team(caller.team);
     let permit = sockets
         .slots
         .clone()
@@ -203,12 +204,12 @@ pub(super) async fn connect(
     let slot = ClientSlot::new(permit);
     let repo = match repo {
         Some(name) => Some(WantedRepository {
-            id: api.store.repository_id(&name).await?,
+            id: store.repository_id(&name).await?,
             name,
         }),
         None => None,
     };
-    let frames = subscribe(&sockets.feed, after).await?;
+    let frames = subscribe(&sockets.feed, caller.team, after).await?;
     let hints = match hints {
         Some(HintChoice(true)) => {
             let since = since.map(|TimePoint(since)| since.to_utc());
@@ -246,9 +247,10 @@ pub(super) async fn connect(
 /// failed handshake, but it sees the close code.
 async fn subscribe(
     feed: &NotificationFeed,
+    team: TeamId,
     after: Option<EventId>,
 ) -> Result<Result<FeedSubscription, CloseReason>, ApiError> {
-    match feed.subscribe(after).await {
+    match feed.subscribe(team, after).await {
         Ok(frames) => Ok(Ok(frames)),
         Err(SubscriptionError::Store(error)) => Err(error.into()),
         Err(SubscriptionError::Stopping) => {
@@ -400,10 +402,10 @@ impl WsClient {
         frame: Result<Arc<NotificationFrame>, SubscriptionError>,
     ) -> Result<(), CloseWith> {
         match frame {
-            Ok(frame) if self.wants(&frame) => {
-                in_time(self.session.text(frame.text.as_str())).await
-            }
-            Ok(_) => Ok(()),
+            Ok(frame) => match frame.text_for(self.caller.team) {
+                Some(text) if self.wants(&frame) => in_time(self.session.text(text)).await,
+                _ => Ok(()),
+            },
             Err(SubscriptionError::Stopping | SubscriptionError::Expired) => {
                 Err(Some(reason(CloseCode::Away, "this server is stopping")))
             }
@@ -417,16 +419,19 @@ impl WsClient {
         }
     }
 
-    async fn send_hint(&mut self, hint: &HintFrame) -> Result<(), CloseWith> {
+    async fn send_hint(&mut self, hint: &AddressedHint) -> Result<(), CloseWith> {
+        if !hint.is_for(self.caller.team, self.caller.may(AccessRole::Operator)) {
+            return Ok(());
+        }
         let is_other = |wanted: &WantedRepository| {
-            let name = hint.repo.as_deref();
+            let name = hint.frame.repo.as_deref();
             name.is_some_and(|name| !wanted.name.eq_ignore_ascii_case(name))
         };
         if self.repo.as_ref().is_some_and(is_other) {
             return Ok(());
         }
         // Texts and numbers always have a JSON form.
-        let text = serde_json::to_string(hint).unwrap_or_default();
+        let text = serde_json::to_string(&hint.frame).unwrap_or_default();
         in_time(self.session.text(text)).await
     }
 
@@ -436,7 +441,7 @@ impl WsClient {
 }
 
 /// Waits for the next hint; forever if there are none any more, or the client wants none.
-async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<HintFrame> {
+async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<AddressedHint> {
     if let Some(subscription) = hints
         && let Some(hint) = subscription.next().await
     {

@@ -22,6 +22,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "team",
             "member",
             "user",
+            "repository",
             "notify",
             "worktrees",
             "config",
@@ -193,6 +194,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("user disable", &["tallyhook user disable ines-acme"]),
     ("user enable", &["tallyhook user enable ines-acme"]),
     ("user list", &["tallyhook user list"]),
+    (
+        "repository list",
+        &["tallyhook repository list --unclaimed"],
+    ),
+    (
+        "repository give",
+        &["tallyhook repository give acme-corp/api-server --team backend"],
+    ),
+    (
+        "repository take",
+        &["tallyhook repository take acme-corp/api-server --team backend"],
+    ),
     (
         "openapi",
         &["tallyhook openapi", "tallyhook openapi --events"],

@@ -27,6 +27,7 @@ mod recorded;
 mod recover;
 mod refetch;
 mod replay;
+mod repositories;
 mod serve;
 mod stats;
 mod table;
@@ -146,6 +147,9 @@ enum Command {
     Recompute,
     /// Migrate the database to this version
     Migrate,
+    /// List repositories with their teams; give them to teams, and take them away
+    #[command(subcommand)]
+    Repository(repositories::RepositoryCommand),
     /// Create, list and revoke API tokens
     #[command(subcommand, alias = "tokens")]
     Token(tokens::TokenCommand),
@@ -325,6 +329,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
                 .await;
             output::line("the database is migrated to this version")
         }
+        Command::Repository(command) => command.run(&beside(&sources()?).await?).await,
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Team(command) => command.run(&beside(&sources()?).await?).await,
         Command::Member(command) => command.run(&beside(&sources()?).await?).await,

@@ -11,7 +11,7 @@ use super::channels::{
     ChannelConfig, NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL,
 };
 use super::file::{FileLine, FileSettings, read_file};
-use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
+use super::http::{METRICS_TOKEN, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::nearest::{meant_value, nearest};
 use super::settings::default_of;
 use super::waiting::DefaultReviewers;
@@ -22,7 +22,7 @@ use super::{
 
 /// The settings that are secrets. Each can be read from a file, whose path is the value of the
 /// setting with `_FILE` after its name, so that it is in no environment.
-pub const SECRET_SETTINGS: [&str; 10] = [
+pub const SECRET_SETTINGS: [&str; 11] = [
     GITHUB_WEBHOOK_SECRET,
     GITHUB_TOKEN,
     GITHUB_APP_PRIVATE_KEY,
@@ -30,6 +30,7 @@ pub const SECRET_SETTINGS: [&str; 10] = [
     AMQP_URL,
     TALLYHOOK_ADMIN_TOKEN,
     TALLYHOOK_TOKEN,
+    METRICS_TOKEN,
     SLACK_WEBHOOK_URL,
     NOTIFY_WEBHOOK_URL,
     NOTIFY_WEBHOOK_SECRET,

@@ -17,7 +17,8 @@ use super::layout::{self, Section};
 use super::links::Links;
 use super::routes::REGION;
 use crate::api::{
-    AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads, public_address,
+    AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads, TeamApi,
+    public_address,
 };
 
 pub(super) const HTML: (actix_web::http::header::HeaderName, &str) =
@@ -28,7 +29,7 @@ pub(super) type PageResult = Result<HttpResponse, PageError>;
 
 /// The request of a page, whose caller was let in.
 pub(super) struct PageRequest {
-    pub(super) api: web::Data<ApiState>,
+    pub(super) api: TeamApi,
     pub(super) links: Links,
     pub(super) caller: Caller,
     /// For the navigation; 0 for a caller who may not see them.
@@ -48,10 +49,7 @@ pub(super) struct PageRequest {
 impl PageRequest {
     /// Returns the reads of the API, for the caller.
     pub(super) fn reads(&self) -> StoreReads {
-        StoreReads {
-            me: self.caller.login.clone(),
-            ..self.api.reads()
-        }
+        self.api.reads()
     }
 
     /// Returns a part of the path, such as the number of `/prs/{number}`.
@@ -198,7 +196,7 @@ impl PageRequest {
         } = request.extensions_mut().remove()?;
         let query = form_urlencoded::parse(request.query_string().as_bytes());
         Some(Self {
-            api: request.app_data::<web::Data<ApiState>>()?.clone(),
+            api: TeamApi::new(request.app_data::<web::Data<ApiState>>()?.clone(), &caller),
             links: request.app_data::<web::Data<Links>>()?.get_ref().clone(),
             caller,
             dead_letters,

@@ -59,7 +59,7 @@ async fn settings(page: PageRequest) -> PageResult {
                 (block(page.api.tokens(&page.caller).await, |list| token_table(&page, &list)))
                 (token_form(&page))
             }
-            (in_force(&page.api.settings()))
+            (in_force(&page.api.settings(&page.caller.team_name)))
         } @else {
             p .quiet { "Tokens and the settings in force are shown to admins." }
         }

@@ -17,7 +17,7 @@ fn promised(method: &str, path: &str) -> Option<AccessRole> {
     let role = match method {
         _ if !begins(&["/api/"]) && path != "/ws" => return None,
         _ if begins(&["/api/deliver", "/api/dead-letters", "/api/inbox"]) => Operator,
-        _ if begins(&["/api/doctor", "/api/health"]) => Operator,
+        _ if begins(&["/api/doctor", "/api/health", "/api/repositories"]) => Operator,
         "POST" if begins(&["/api/notifications"]) => Admin,
         _ if begins(&["/api/tokens", "/api/channels", "/api/settings"]) => Admin,
         _ if begins(&["/api/members", "/api/invitations", "/api/rules"]) => Admin,

@@ -20,6 +20,7 @@ mod http;
 mod impossible_facts;
 mod inbox;
 mod ingest;
+mod isolation;
 mod leader;
 mod lossy_world;
 mod notifier;

@@ -102,7 +102,11 @@ async fn hostile_place() -> Place {
         },
         status: TaskStatus::Todo,
     };
-    store.create_task(&task, Utc::now()).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .create_task(&task, Utc::now())
+        .await
+        .unwrap();
     store.close().await;
     place
 }

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use rusqlite::Row;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use sqlx::error::BoxDynError;
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Arguments, AssertSqlSafe, FromRow, SqlSafeStr, SqlStr};
@@ -175,6 +177,14 @@ impl<T> AnyRow for T where
 {
 }
 
+/// A row of which there may be very many: a tuple, since its columns are read by their places.
+pub(crate) trait ManyRow:
+    AnyRow + for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>
+{
+}
+
+impl<T> ManyRow for T where T: AnyRow + for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error> {}
+
 /// A statement with its arguments `$1`, `$2` and so on.
 #[must_use = "a statement does nothing until it is run"]
 pub(crate) struct Statement<'q> {
@@ -209,6 +219,11 @@ impl<'q> Statement<'q> {
     pub(crate) fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self
+    }
+
+    /// Returns the text and the arguments.
+    pub(crate) fn into_parts(self) -> (SqlStr, Vec<Value<'q>>) {
+        (self.sql, self.values)
     }
 
     fn for_sqlite(self) -> Result<Query<'static, Sqlite, SqliteArguments>> {
@@ -323,6 +338,22 @@ impl Value<'_> {
             Self::Millis(value) => arguments.add(value.map(Millis)),
             Self::Seconds(value) => arguments.add(value.map(Seconds)),
         }
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let int = |value: Option<i64>| value.map_or(ValueRef::Null, ValueRef::Integer);
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Bool(value) => ValueRef::Integer(i64::from(*value)),
+            Self::Int(value) => int(*value),
+            Self::Text(value) => value
+                .as_deref()
+                .map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())),
+            Self::Bytes(value) => ValueRef::Blob(value),
+            Self::Millis(value) => int(value.map(|at| at.timestamp_millis())),
+            Self::Seconds(value) => int(value.map(Timestamp::epoch)),
+        }))
     }
 }
 

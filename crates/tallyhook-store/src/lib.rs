@@ -30,7 +30,10 @@ mod sqlite;
 mod store;
 mod sync;
 mod tasks;
+mod team_repositories;
+mod team_store;
 mod teams;
+mod teams_of_repositories;
 mod tokens;
 mod users;
 
@@ -40,7 +43,7 @@ pub use tallyhook_core::domain::recording::{
     StoredPullRequest, VersionConflict,
 };
 
-pub use self::changes::{ChangeId, ChangeKind, ChangedThing, StoredChange};
+pub use self::changes::{ChangeAudience, ChangeId, ChangeKind, ChangedThing, StoredChange};
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::deliveries::{
     AcceptOutcome, ClaimedDeliveries, DELIVERIES_LOOKED_AT, DISCARDED, DeadLetterGroup,
@@ -61,9 +64,9 @@ pub use self::outbox::{
     OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, CalendarUse, DetailFilter, LOOKED_AT, ListOrder, ListPlace, LoadFilter,
-    LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad, SortKey,
-    StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
+    AggregateFilter, CalendarUse, DetailFilter, FlowNumbers, LOOKED_AT, ListOrder, ListPlace,
+    LoadFilter, LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad,
+    SortKey, StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
@@ -76,6 +79,8 @@ pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
     TaskUpdate,
 };
+pub use self::team_repositories::RepositoryTeams;
+pub use self::team_store::TeamStore;
 pub use self::teams::{
     AcceptedInvitation, DEFAULT_TEAM, InvitationId, InvitationOffer, InvitationOutcome,
     InvitationRecord, InvitedPerson, MemberAddition, MemberChange, MemberRecord, MemberSource,

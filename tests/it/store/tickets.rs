@@ -1,7 +1,8 @@
 //! Tickets: each is valid for one connection, and for a short time.
 
-use super::{later, now, open};
 use tallyhook_store::{DEFAULT_TEAM, TeamId};
+
+use super::{later, now, open};
 use testkit::database::Database;
 use testkit::on_every_database;
 
