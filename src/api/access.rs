@@ -46,15 +46,6 @@ impl CallAccess {
         }
     }
 
-    /// Returns true for a call that may name a team in its path.
-    pub(super) fn is_of_team(self) -> bool {
-        match self {
-            Self::Open => false,
-            Self::Role(role) => role != AccessRole::Operator,
-            Self::AnyTeam => true,
-        }
-    }
-
     /// Reads what [`CallAccess::to_json`] wrote to an operation; none of an operation without it.
     pub(super) fn of_operation(operation: &Value) -> Option<Self> {
         let access = operation.get(EXTENSION)?;

@@ -22,7 +22,7 @@ use super::{add_routes, error, session_cookie};
             **Teams.** A call whose `x-tallyhook-access` has the class `team` acts in one team. The \
             short path `/api/...` means the team of the token, or the one that the session chose, or \
             the only one of the person; a person in several who has chosen none gets 409 \
-            `team_needed`. Each of these calls is at `/api/teams/{team}/...`, too, in place of \
+            `team_needed`. Every call below `/api` is at `/api/teams/{team}/...`, too, in place of \
             `/api/...`, and acts in the team of that slug: `/api/teams/mobile/prs` is `/api/prs` of \
             the team `mobile`. A team that the caller is not in answers as one that does not exist. \
             Operators are in every team. A call with `x-tallyhook-team: optional` is answered \

@@ -110,14 +110,7 @@ pub(super) fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
 /// Returns the documented route of a request. Its path is the one by which the handler is found,
 /// in which escapes of plain characters are resolved.
 pub(super) fn find(request: &HttpRequest) -> Option<&'static DocumentedRoute> {
-    let route = of_path(request.method(), request.match_info().as_str());
-    route.filter(|route| is_reachable(route, request))
-}
-
-/// Returns false for a call of no team by a path that names one.
-fn is_reachable(route: &DocumentedRoute, request: &HttpRequest) -> bool {
-    let names_team = request.extensions().get::<AddressedTeam>().is_some();
-    !names_team || route.access.is_of_team()
+    of_path(request.method(), request.match_info().as_str())
 }
 
 /// Returns the route of a path; of several that fit, the one with fewer braces.
@@ -189,9 +182,7 @@ fn methods(request: &HttpRequest, readers: bool) -> Vec<&'static str> {
     let Some(fewest) = fitting().map(DocumentedRoute::values).min() else {
         return Vec::new();
     };
-    let of_path = fitting()
-        .filter(|route| route.values() == fewest)
-        .filter(|route| is_reachable(route, request));
+    let of_path = fitting().filter(|route| route.values() == fewest);
     let mut methods: Vec<_> = of_path.map(|route| route.method.as_str()).collect();
     if methods.contains(&"GET") {
         methods.push("HEAD");

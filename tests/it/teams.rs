@@ -246,15 +246,13 @@ async fn path_of_a_team_means_the_short_one_in_that_team() {
         (read.status(), 200)
     );
     assert_eq!(head.headers()["etag"], read.headers()["etag"]);
-    // Calls of the installation name no team.
-    for path in ["deliveries", "dead-letters", "health", "nothing", "teams"] {
-        let path = format!("/api/teams/default/{path}");
-        let answer = get(&server, &operator(), &path).await;
-        match path.ends_with("/teams") {
-            true => assert_eq!(answer.0, 200),
-            false => assert_refused(&answer, 404, "not_found"),
-        }
-    }
+    // Calls of the installation may name one, too: an operator gives a repository to a team so.
+    let path = "/api/teams/mobile-apps/deliveries";
+    assert_eq!(get(&server, &operator(), path).await.0, 200);
+    assert_refused(&get(&server, &theirs, path).await, 403, "forbidden");
+    assert_refused(&get(&server, &ours, path).await, 404, "not_found");
+    let path = "/api/teams/default/nothing";
+    assert_refused(&get(&server, &operator(), path).await, 404, "not_found");
     for path in [
         "/api/teams/default",
         "/api/teams/default/",

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// A statement that forgets the team.
 #[cfg_attr(
     not(feature = "planted-leaks"),
-    expect(unreachable_pub, reason = "the tests that plant it are another package")
+    expect(
+        unreachable_pub,
+        reason = "the tests that plant it are another package"
+    )
 )]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlantedLeak {

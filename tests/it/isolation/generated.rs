@@ -19,6 +19,8 @@ struct PathIds {
     event: String,
     channel: String,
     token: String,
+    user: i64,
+    invitation: i64,
 }
 
 impl PathIds {
@@ -32,6 +34,8 @@ impl PathIds {
             event: team.event_id.clone(),
             channel: team.channel.clone(),
             token: format!("same-{}", team.team.0),
+            user: team.user,
+            invitation: team.invitation,
         }
     }
 
@@ -46,6 +50,8 @@ impl PathIds {
             event: format!("{:019}", 999),
             channel: "nothing-ops".to_owned(),
             token: "nothing".to_owned(),
+            user: 999,
+            invitation: 999,
         }
     }
 
@@ -65,6 +71,8 @@ impl PathIds {
             "channel" => self.channel.clone(),
             "name" if is_of("/api/channels/") => self.channel.clone(),
             "name" if is_of("/api/tokens/") => self.token.clone(),
+            "user" => self.user.to_string(),
+            "id" if is_of("/api/invitations/") => self.invitation.to_string(),
             // Of a session of one's own, which other tests are about.
             "id" if is_of("/api/me/sessions/") => "999999".to_owned(),
             // Of deliveries, which operators alone see.
@@ -95,6 +103,9 @@ fn body(operation: &Value, ids: &PathIds) -> Option<Value> {
         "change_task" => json!({"title": "changed"}),
         "link_pull_request" => json!({"repo": repo, "number": NUMBER}),
         "create_token" => json!({"name": "made", "role": "viewer"}),
+        "add_member" | "invite" => json!({"user": ids.user, "role": "viewer"}),
+        "set_member_role" => json!({"role": "viewer"}),
+        "replace_team_rules" => json!({"rules": []}),
         _ => json!({}),
     })
 }

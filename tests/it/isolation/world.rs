@@ -9,7 +9,11 @@ use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelHours, ChannelRecei
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrNumber, RepoId};
+<<<<<<< HEAD
 use tallyhook_store::{AccessRole, NewToken, RunOptions, TaskRef, TeamId};
+=======
+use tallyhook_store::{AccessRole, InvitedPerson, NewInvitation, NewToken, RunOptions, TeamId};
+>>>>>>> i17-a
 use testkit::payloads::{self, Account, Pr, Team, World as PayloadWorld};
 use testkit::receiver::Receiver;
 use testkit::{Place, TestServer, config, eventually};
@@ -30,6 +34,9 @@ pub(super) struct TeamWorld {
     pub(super) viewer: String,
     pub(super) member: String,
     pub(super) admin: String,
+    /// A person who is a member, and its invitation, which is open.
+    pub(super) user: i64,
+    pub(super) invitation: i64,
 }
 
 impl TeamWorld {
@@ -159,6 +166,23 @@ async fn of_team(server: &TestServer, team: i64, owner: String, name: String) ->
         tokens.push(token(server, TeamId(team), &format!("{name}-{team}"), role, 60).await);
     }
     let [viewer, member, admin] = tokens.try_into().unwrap();
+    let store = &server.running.store;
+    let hash = auth::hash(&format!("invitation-{team}"));
+    let new = NewInvitation {
+        hash: &hash,
+        team: Some((TeamId(team), AccessRole::Viewer)),
+        person: InvitedPerson::New {
+            name: &format!("{owner} person"),
+            login: None,
+        },
+        invited_by: None,
+        created_at: Utc::now(),
+        expires_at: Utc::now() + TimeDelta::days(7),
+    };
+    let (invitation, user) = store.create_invitation(&new).await.unwrap();
+    let user = user.unwrap();
+    let added = store.add_member(TeamId(team), user, AccessRole::Viewer, Utc::now());
+    added.await.unwrap();
     TeamWorld {
         team: TeamId(team),
         owner,
@@ -170,6 +194,8 @@ async fn of_team(server: &TestServer, team: i64, owner: String, name: String) ->
         viewer,
         member,
         admin,
+        user: user.0,
+        invitation: invitation.0,
     }
 }
 

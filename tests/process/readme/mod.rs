@@ -601,7 +601,7 @@ fn named_paths_are_served() {
                     .unwrap();
                 let is_file = FILE_ROOTS.iter().any(|root| path.starts_with(root));
                 if !path.starts_with('/')
-                    || ["/", "/api", "/tallyhook"].contains(&path)
+                    || ["/", "/api", "/tallyhook", "/api/teams/{team}/"].contains(&path)
                     || path.starts_with("//")
                     || path == "/api/v3"
                     || is_file
