@@ -9,11 +9,7 @@ use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelHours, ChannelRecei
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrNumber, RepoId};
-<<<<<<< HEAD
-use tallyhook_store::{AccessRole, NewToken, RunOptions, TaskRef, TeamId};
-=======
-use tallyhook_store::{AccessRole, InvitedPerson, NewInvitation, NewToken, RunOptions, TeamId};
->>>>>>> i17-a
+use tallyhook_store::{AccessRole, InvitedPerson, NewInvitation, NewToken, RunOptions, TaskRef, TeamId};
 use testkit::payloads::{self, Account, Pr, Team, World as PayloadWorld};
 use testkit::receiver::Receiver;
 use testkit::{Place, TestServer, config, eventually};
