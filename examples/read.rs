@@ -17,9 +17,9 @@ use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{CalendarBucket, DurationName};
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{DEFAULT_TEAM, 
-    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode, PartyName,
-    PullRequestFilter, SortKey, StateFilter, Store, WaitingFilter,
+use tallyhook_store::{
+    AggregateFilter, DEFAULT_TEAM, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode,
+    PartyName, PullRequestFilter, SortKey, StateFilter, Store, WaitingFilter,
 };
 use testkit::Million;
 
@@ -140,7 +140,10 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
         let mut took = Vec::new();
         for _ in 0..times {
             let started = Instant::now();
-            store.of_team(DEFAULT_TEAM.0).pull_requests(&filter, PAGE).await?;
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, PAGE)
+                .await?;
             took.push(started.elapsed());
         }
         print(what, took);
@@ -203,12 +206,18 @@ async fn measure_waiting(store: &Store, times: usize) -> anyhow::Result<()> {
         let mut took = Vec::new();
         for _ in 0..times {
             let started = Instant::now();
-            let until = store.of_team(DEFAULT_TEAM.0).end_of_look(&filter, LOOKED_AT).await?;
+            let until = store
+                .of_team(DEFAULT_TEAM.0)
+                .end_of_look(&filter, LOOKED_AT)
+                .await?;
             let filter = PullRequestFilter {
                 until,
                 ..filter.clone()
             };
-            store.of_team(DEFAULT_TEAM.0).pull_requests(&filter, PAGE).await?;
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, PAGE)
+                .await?;
             took.push(started.elapsed());
         }
         print(what, took);

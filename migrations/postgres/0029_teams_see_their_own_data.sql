@@ -98,10 +98,6 @@ ALTER TABLE monitors DROP CONSTRAINT monitors_pkey;
 ALTER TABLE monitors ADD PRIMARY KEY (team_id, repo_key, number);
 CREATE INDEX monitors_by_pull_request ON monitors (repo_key, number);
 
--- A ticket opens the socket of the team for which it was made. Those that are there live for half a minute.
-DELETE FROM ws_tickets;
-ALTER TABLE ws_tickets ADD COLUMN team_id bigint NOT NULL;
-
 -- The team whose change it is; NULL where the repository says which teams see it, and for what operators alone see.
 ALTER TABLE changes ADD COLUMN team_id bigint;
 

@@ -201,10 +201,6 @@ DROP TABLE monitors;
 ALTER TABLE monitors_of_teams RENAME TO monitors;
 CREATE INDEX monitors_by_pull_request ON monitors (repo_key, number);
 
--- A ticket opens the socket of the team for which it was made. Those that are there live for half a minute.
-DELETE FROM ws_tickets;
-ALTER TABLE ws_tickets ADD COLUMN team_id INTEGER NOT NULL DEFAULT 1;
-
 -- The team whose change it is; NULL where the repository says which teams see it, and for what operators alone see.
 ALTER TABLE changes ADD COLUMN team_id INTEGER;
 

@@ -12,7 +12,8 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tallyhook_store::{AccessRole, TokenHash};
 
-use super::caller::Caller;
+use super::access::CallAccess;
+use super::caller::{AddressedTeam, Caller, KnownCaller};
 use super::error::ApiError;
 use super::{ApiState, request_body, routes, same_origin, session_cookie};
 
@@ -48,6 +49,7 @@ pub(super) async fn require_caller(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    routes::resolve_team(&mut request);
     let refused = match admit(&mut request).await {
         Ok(()) => {
             return next
@@ -64,8 +66,8 @@ pub(super) async fn require_caller(
         .map_into_right_body())
 }
 
-/// Checks the caller, its role and the parameters of a request, and reads its body. A request for
-/// which no call is documented ends here, so that no handler runs without a role.
+/// Checks the caller, its team and role, and the parameters of a request, and reads its body. A
+/// request for which no call is documented ends here, so that no handler runs without a role.
 async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
     if request.method() == Method::OPTIONS {
         // Answered with the methods of the path, which are no secret.
@@ -73,16 +75,27 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
     }
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
-    let caller = Caller::of_request(&api, request.request()).await?;
-    same_origin::refuse_forged(request.request(), &caller)?;
+    let known = KnownCaller::of_request(&api, request.request()).await?;
+    same_origin::refuse_forged(request.request(), &known)?;
     let route = routes::find(request.request());
     let route = route.ok_or_else(|| routes::missing(request.request(), true))?;
-    if let Some(role) = route.access.role_for(request.request()) {
+    let caller = known.clone().in_team(&api, request.request()).await;
+    let names_team = request.extensions().get::<AddressedTeam>().is_some();
+    let needs_team = names_team || route.access != CallAccess::AnyTeam;
+    let caller = match caller {
+        Err(ApiError::TeamNeeded(_) | ApiError::Forbidden(_)) if !needs_team => None,
+        caller => Some(caller?),
+    };
+    if let (Some(caller), Some(role)) = (&caller, route.access.role_for(request.request())) {
         caller.require(role)?;
     }
     route.check_query(request.query_string())?;
     request_body::read(request).await?;
-    request.extensions_mut().insert(caller);
+    let mut extensions = request.extensions_mut();
+    extensions.insert(known);
+    if let Some(caller) = caller {
+        extensions.insert(caller);
+    }
     Ok(())
 }
 
@@ -96,6 +109,17 @@ pub(crate) struct AdmittedPage {
     pub(crate) fields: Vec<(String, String)>,
     /// The number of dead letters, for a caller who may see them.
     pub(crate) dead_letters: u64,
+    /// The slugs of the teams that the session's holder may choose.
+    pub(crate) teams: Vec<String>,
+}
+
+/// The need of a page for a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageTeam {
+    /// It shows what is of one.
+    Needed,
+    /// It is the same in each; a caller who has to choose one may see it.
+    Any,
 }
 
 /// Admits the request of a page: checks its caller and role and, if it changes something, that a
@@ -106,12 +130,18 @@ pub(crate) struct AdmittedPage {
 pub(crate) async fn admit_page(
     request: &mut ServiceRequest,
     role: AccessRole,
+    team: PageTeam,
 ) -> Result<AdmittedPage, ApiError> {
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
-    let caller = Caller::of_request(&api, request.request()).await?;
+    let known = KnownCaller::of_request(&api, request.request()).await?;
+    let caller = match team {
+        PageTeam::Needed => known.in_team(&api, request.request()).await?,
+        PageTeam::Any => known.in_any_team(&api).await?,
+    };
     caller.require(role)?;
-    let cookie = session_cookie::read(request.request()).filter(|_| caller.session.is_some());
+    let session = caller.known.session;
+    let cookie = session_cookie::read(request.request()).filter(|_| session.is_some());
     let csrf_token = cookie.as_deref().map(session_cookie::csrf_token);
     let mut fields = Vec::new();
     if !request.method().is_safe() {
@@ -130,6 +160,11 @@ pub(crate) async fn admit_page(
     };
     Ok(AdmittedPage {
         dead_letters,
+        teams: match session {
+            // The page itself says what fails.
+            Some(_) => api.teams_of(&caller.known).await.unwrap_or_default(),
+            None => Vec::new(),
+        },
         caller,
         csrf_token,
         fields,

@@ -20,8 +20,10 @@ mod freshness;
 mod health;
 mod health_report;
 mod input;
+mod invitations;
 mod listing;
 mod load;
+mod members;
 mod metrics;
 mod one_time_login;
 mod origin;
@@ -31,6 +33,7 @@ mod reads;
 mod repositories;
 mod request_body;
 mod routes;
+mod rules;
 mod same_origin;
 mod session_cookie;
 mod sessions;
@@ -42,6 +45,7 @@ mod task_pull_request;
 mod tasks;
 mod team_api;
 mod team_repositories;
+mod teams;
 mod tokens;
 mod uses;
 mod waiting;
@@ -67,8 +71,8 @@ use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
 pub use tallyhook_store::{
-    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, NotificationState, RunState,
-    SyncStatus, TaskCause,
+    AccessRole, DEFAULT_TEAM, DeadLetterGroup, InvitationOffer, MemberSource, NO_REPOSITORY,
+    NotificationState, RunState, SyncStatus, TaskCause,
 };
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TeamId,
@@ -81,9 +85,9 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
 pub(crate) use self::answers::{names_first, prefers_html};
-pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
-pub(crate) use self::caller::Caller;
+pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, PageTeam, admit_page};
 pub use self::caller::CallerKind;
+pub(crate) use self::caller::{Caller, KnownCaller};
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
@@ -103,10 +107,13 @@ pub(crate) use self::explain::flag_sentence;
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::health_report::{HealthReport, QueueKind};
+pub use self::invitations::{InvitationCreated, InvitationItem};
+pub(crate) use self::invitations::{InviteBody, accept_invitation, create_link};
 pub use self::load::{LoadAnswer, LoadItem};
+pub use self::members::{MemberItem, PersonItem};
 pub use self::metrics::{
-    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, MeasuredItem, MeasuredPoints,
-    PointItem, TimeRange, TimeRanges,
+    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, FlowAnswers, MeasuredItem,
+    MeasuredPoints, PointItem, TimeRange, TimeRanges,
 };
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
@@ -118,6 +125,9 @@ pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub(crate) use self::routes::unrouted;
+pub(crate) use self::rules::RuleBody;
+pub use self::rules::RuleItem;
+pub(crate) use self::session_cookie::form_token;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
 pub use self::settings::{CalendarItem, GithubAccess, SettingsAnswer};
@@ -132,6 +142,7 @@ pub(crate) use self::task_pull_request::OpenPullRequestBody;
 pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody};
 pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
 pub(crate) use self::team_api::TeamApi;
+pub use self::teams::TeamCreated;
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
@@ -383,10 +394,22 @@ fn with_caller() -> Scope<
         .admin(tokens::list)
         .admin(tokens::create)
         .admin(tokens::revoke)
-        .viewer(sessions::show)
-        .viewer(sessions::list)
-        .viewer(sessions::end_all)
-        .viewer(sessions::end)
+        .any_team(sessions::show)
+        .any_team(sessions::list)
+        .any_team(sessions::end_all)
+        .any_team(sessions::end)
+        .any_team(teams::list)
+        .operator(teams::create)
+        .viewer(members::leave)
+        .admin(members::list)
+        .admin(members::add)
+        .admin(members::set_role)
+        .admin(members::remove)
+        .admin(invitations::list)
+        .admin(invitations::create)
+        .admin(invitations::end)
+        .admin(rules::list)
+        .admin(rules::replace)
         .otherwise(web::to(async |request: HttpRequest| {
             unrouted(&request, &[], true)
         }))
@@ -395,6 +418,17 @@ fn with_caller() -> Scope<
 /// Returns the path of the public address: empty, or such as `/tallyhook`.
 fn base_path(request: &HttpRequest) -> &str {
     public_url(request).map_or("", PublicUrl::path)
+}
+
+/// Returns the address of a path of this server as others reach it.
+pub(crate) fn public_address(request: &HttpRequest, path: &str) -> String {
+    match public_url(request) {
+        Some(url) => format!("{}{}{path}", url.origin(), url.path()),
+        None => {
+            let connection = request.connection_info();
+            format!("{}://{}{path}", connection.scheme(), connection.host())
+        }
+    }
 }
 
 fn public_url(request: &HttpRequest) -> Option<&PublicUrl> {

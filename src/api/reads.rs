@@ -14,9 +14,9 @@ use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
-    DurationDistribution, ExplainedPercentile, LoadAnswer, MeasuredPoints, NotificationItem,
-    PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels, deliveries, listing,
-    load, metrics, pull_requests, sync, waiting,
+    DurationDistribution, ExplainedPercentile, FlowAnswers, LoadAnswer, MeasuredPoints,
+    NotificationItem, PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels,
+    deliveries, listing, load, metrics, pull_requests, sync, waiting,
 };
 
 /// A store that is read as the API reads it for one team. A `query` is the query string of the same call.
@@ -105,6 +105,17 @@ impl StoreReads {
         let (range, clock) = (parse_query(query)?, parse_query(query)?);
         let query = (&parse_query(query)?, &parse_query(query)?);
         metrics::pointed(self, &range, &clock, query).await
+    }
+
+    /// Answers as four calls about the durations of one range, from one read. `query` has the
+    /// parameters of all of them.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn flow(&self, query: &str) -> Result<FlowAnswers, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let measured = (&parse_query(query)?, &parse_query(query)?);
+        metrics::flow(self, &range, &clock, parse_query(query)?, measured).await
     }
 
     /// Answers as `GET /api/metrics/explain`.

@@ -15,6 +15,7 @@ mod hook;
 mod inbox;
 mod init;
 mod man;
+mod member;
 mod notify;
 mod output;
 mod poll;
@@ -30,8 +31,10 @@ mod repositories;
 mod serve;
 mod stats;
 mod table;
+mod team;
 mod tokens;
 mod usage;
+mod user;
 mod waiting;
 mod worktrees;
 
@@ -150,6 +153,15 @@ enum Command {
     /// Create, list and revoke API tokens
     #[command(subcommand, alias = "tokens")]
     Token(tokens::TokenCommand),
+    /// Create and list teams
+    #[command(subcommand)]
+    Team(team::TeamCommand),
+    /// List, add, change and remove members of teams
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Make sign-in links, list people, and disable them
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Print the API's description (OpenAPI, JSON)
     Openapi {
         /// Print the schema of the broker's messages instead (JSON Schema)
@@ -319,6 +331,13 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         }
         Command::Repository(command) => command.run(&beside(&sources()?).await?).await,
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Team(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Member(command) => command.run(&beside(&sources()?).await?).await,
+        Command::User(command) => {
+            let config = Config::new(&sources()?)?;
+            let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+            command.run(&config, &store).await
+        }
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
         Command::Init(init) => init.run(config.as_deref()),
@@ -330,6 +349,11 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
             output::raw(&script)
         }
     }
+}
+
+/// Returns a failure of a command in these words.
+fn failed(what: &str) -> CommandFailure {
+    CommandFailure::Failed(anyhow::anyhow!("{what}"))
 }
 
 /// Opens the store beside a server that may be running.

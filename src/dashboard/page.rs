@@ -18,6 +18,7 @@ use super::links::Links;
 use super::routes::REGION;
 use crate::api::{
     AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads, TeamApi,
+    public_address,
 };
 
 pub(super) const HTML: (actix_web::http::header::HeaderName, &str) =
@@ -33,6 +34,8 @@ pub(super) struct PageRequest {
     pub(super) caller: Caller,
     /// For the navigation; 0 for a caller who may not see them.
     pub(super) dead_letters: u64,
+    /// The slugs of the teams that the session's holder may choose.
+    pub(super) teams: Vec<String>,
     /// The time that the whole page is shown for.
     pub(super) now: Timestamp,
     csrf_token: Option<String>,
@@ -127,14 +130,7 @@ impl PageRequest {
 
     /// Returns the address of a path of this server as others reach it.
     pub(super) fn public_address(&self, path: &str) -> String {
-        let path = self.links.path(path);
-        match &self.api.public_url {
-            Some(url) => format!("{}{path}", url.origin()),
-            None => {
-                let connection = self.request.connection_info();
-                format!("{}://{}{path}", connection.scheme(), connection.host())
-            }
-        }
+        public_address(&self.request, path)
     }
 
     /// Returns true if the browser takes single keys for commands.
@@ -196,6 +192,7 @@ impl PageRequest {
             csrf_token,
             fields,
             dead_letters,
+            teams,
         } = request.extensions_mut().remove()?;
         let query = form_urlencoded::parse(request.query_string().as_bytes());
         Some(Self {
@@ -203,6 +200,7 @@ impl PageRequest {
             links: request.app_data::<web::Data<Links>>()?.get_ref().clone(),
             caller,
             dead_letters,
+            teams,
             now: Timestamp::from(Utc::now()),
             csrf_token,
             fields,

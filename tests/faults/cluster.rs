@@ -10,8 +10,9 @@ use serde_json::Value;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::timings::timings;
-use tallyhook_store::{DEFAULT_TEAM, 
-    DeliveryCounts, DeliveryFilter, DeliveryState, OpenMode, PullRequestDurations, Store,
+use tallyhook_store::{
+    DEFAULT_TEAM, DeliveryCounts, DeliveryFilter, DeliveryState, OpenMode, PullRequestDurations,
+    Store,
 };
 use tempfile::TempDir;
 

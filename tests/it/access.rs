@@ -20,6 +20,8 @@ fn promised(method: &str, path: &str) -> Option<AccessRole> {
         _ if begins(&["/api/doctor", "/api/health", "/api/repositories"]) => Operator,
         "POST" if begins(&["/api/notifications"]) => Admin,
         _ if begins(&["/api/tokens", "/api/channels", "/api/settings"]) => Admin,
+        _ if begins(&["/api/members", "/api/invitations", "/api/rules"]) => Admin,
+        "POST" if path == "/api/teams" => Operator,
         _ if begins(&["/api/me/", "/api/ws-ticket"]) => Viewer,
         "GET" => Viewer,
         _ if ["/api/repos", "/api/repos/{owner}/{repo}"].contains(&path) => Admin,
@@ -52,6 +54,7 @@ fn filled(path: &str) -> String {
     path.replace("{owner}/{repo}", "nobody/nothing")
         .replace("{id}", "9999999")
         .replace("{number}", "9999999")
+        .replace("{user}", "9999999")
         .replace("{guid}", "none")
         .replace("{name}", "none")
 }
@@ -123,6 +126,7 @@ async fn token_that_has_expired_or_is_revoked_is_none() {
             team: DEFAULT_TEAM.0,
             role: AccessRole::Admin,
             login: None,
+            created_by: None,
             created_at: Utc::now(),
             expires_at: Some(Utc::now() + TimeDelta::seconds(ends)),
         };
@@ -132,7 +136,7 @@ async fn token_that_has_expired_or_is_revoked_is_none() {
     assert_eq!(answer(get("/api/me").bearer_auth(&revoked)).await.0, 200);
     assert!(
         store
-            .revoke_token(None, "revoked", Utc::now())
+            .revoke_token(DEFAULT_TEAM.0, "revoked", Utc::now())
             .await
             .unwrap()
     );
@@ -307,6 +311,7 @@ async fn tokens_of_another_team_are_not_there() {
         team: TeamId(2),
         role: AccessRole::Admin,
         login: None,
+        created_by: None,
         created_at: Utc::now(),
         expires_at: None,
     };

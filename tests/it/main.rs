@@ -43,6 +43,8 @@ mod strangers;
 mod task_prs;
 mod task_worktrees;
 mod tasks;
+mod team_sessions;
+mod teams;
 mod waiting;
 mod worker_log;
 mod worktree;

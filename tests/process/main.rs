@@ -24,6 +24,7 @@ mod secrets;
 mod signals;
 mod storage;
 mod tables;
+mod teams;
 mod terminal;
 mod weak_secrets;
 mod wrong_uses;

@@ -1,4 +1,4 @@
-//! The store: deliveries, facts, outbox, notifications, tasks, tokens and the record of what was
+//! The store: deliveries, facts, outbox, notifications, tasks, people, tokens and the record of what was
 //! asked of GitHub. All SQL of the workspace is in this crate.
 //!
 //! [`Store`] has a method for each use case; each is one atomic step. A folder holds an entity: its
@@ -33,8 +33,10 @@ mod sync;
 mod tasks;
 mod team_repositories;
 mod team_store;
+mod teams;
 mod teams_of_repositories;
 mod tokens;
+mod users;
 
 pub use tallyhook_core::delivery::{DeliveryId, Lane, Moment};
 pub use tallyhook_core::domain::recording::{
@@ -65,9 +67,9 @@ pub use self::outbox::{
 #[cfg(feature = "planted-leaks")]
 pub use self::planted_leaks::PlantedLeak;
 pub use self::pull_requests::{
-    AggregateFilter, CalendarUse, DetailFilter, LOOKED_AT, ListOrder, ListPlace, LoadFilter,
-    LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad, SortKey,
-    StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
+    AggregateFilter, CalendarUse, DetailFilter, FlowNumbers, LOOKED_AT, ListOrder, ListPlace,
+    LoadFilter, LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad,
+    SortKey, StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
@@ -82,8 +84,14 @@ pub use self::tasks::{
 };
 pub use self::team_repositories::RepositoryTeams;
 pub use self::team_store::TeamStore;
-pub use self::tokens::{
-    AccessRole, ApiToken, DEFAULT_TEAM, NewSession, NewToken, SessionGrant, SessionId,
-    SessionRecord, SessionTimes, TeamId, TokenGrant, TokenHash, UsedCredential,
+pub use self::teams::{
+    AcceptedInvitation, DEFAULT_TEAM, InvitationId, InvitationOffer, InvitationOutcome,
+    InvitationRecord, InvitedPerson, MemberAddition, MemberChange, MemberRecord, MemberSource,
+    Membership, NewInvitation, NewTeamRule, RuleId, RuleMemberships, TeamId, TeamRecord, TeamRule,
 };
+pub use self::tokens::{
+    AccessRole, ApiToken, NewSession, NewToken, SessionGrant, SessionHolder, SessionId,
+    SessionOwner, SessionRecord, SessionTimes, TokenGrant, TokenHash, UsedCredential, UserGrant,
+};
+pub use self::users::{GithubUser, PersonName, UserId, UserRecord};
 pub use tallyhook_core::domain::timings::PullRequestDurations;

@@ -160,6 +160,7 @@ impl TestServer {
             name,
             role,
             login,
+            created_by: None,
             expires_at: None,
         };
         let created = tallyhook::api::create_token(store, DEFAULT_TEAM, order).await;

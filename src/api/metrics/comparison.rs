@@ -25,6 +25,18 @@ pub struct ComparedTime {
     pub freshness: DataFreshness,
 }
 
+impl ComparedTime {
+    pub(super) fn new(ranges: TimeRanges, found: ComparedRanges, freshness: DataFreshness) -> Self {
+        Self {
+            now: found.now,
+            before: found.before,
+            ranges,
+            compared: found.compared,
+            freshness,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TimeRanges {
     pub now: TimeRange,
@@ -71,21 +83,16 @@ pub(in crate::api) async fn compared(
         clock,
         ..filter
     };
-    let ComparedRanges {
-        now,
-        before,
-        compared,
-    } = store.compared(&filter, ranges.now.from).await?;
-    Ok(ComparedTime {
-        now,
-        before,
-        ranges,
-        compared,
-        freshness: DataFreshness::read(store, filter.repo, 0).await?,
-    })
+    let compared = store.compared(&filter, ranges.now.from).await?;
+    let freshness = DataFreshness::read(store, filter.repo, 0).await?;
+    Ok(ComparedTime::new(ranges, compared, freshness))
 }
 
-fn ranges(filter: &AggregateFilter, now: Timestamp) -> Result<TimeRanges, ApiError> {
+/// Returns the range of a filter and the one before it.
+///
+/// # Errors
+/// If the filter has no beginning, or its range is empty.
+pub(super) fn ranges(filter: &AggregateFilter, now: Timestamp) -> Result<TimeRanges, ApiError> {
     let refused = |why: &str| Err(ApiError::BadRequest(why.to_owned()));
     let Some(from) = filter.from else {
         return refused(

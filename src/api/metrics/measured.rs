@@ -34,7 +34,7 @@ pub(in crate::api) struct MeasureQuery {
 }
 
 impl MeasureQuery {
-    fn measure(&self) -> DurationName {
+    pub(super) fn measure(&self) -> DurationName {
         self.of.unwrap_or(DurationName::Cycle)
     }
 }
@@ -86,6 +86,12 @@ pub(in crate::api) struct PointsQuery {
     /// The most points; 500 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 2000, example = 500)]
     limit: Option<PointLimit>,
+}
+
+impl PointsQuery {
+    pub(super) fn limit(&self) -> usize {
+        self.limit.map_or(500, |PointLimit(limit)| limit) as usize
+    }
 }
 
 /// The number of points: 1 to 2000.
@@ -162,10 +168,19 @@ pub(in crate::api) async fn pointed(
     (query, wanted): (&MeasureQuery, &PointsQuery),
 ) -> Result<MeasuredPoints, ApiError> {
     let filter = clocked(reads, range, clock).await?;
-    let limit = wanted.limit.map_or(500, |PointLimit(limit)| limit) as usize;
+    let limit = wanted.limit();
     let sample = move |measured: Measurements| (measured.len(), measured.sample(limit));
     let store = &reads.store;
-    let (n, sample) = store.measured(&filter, query.measure(), sample).await?;
+    let sample = store.measured(&filter, query.measure(), sample).await?;
+    points_of(store, query.measure(), sample).await
+}
+
+/// Looks up the sample of all `n` that have a duration.
+pub(super) async fn points_of(
+    store: &TeamStore,
+    of: DurationName,
+    (n, sample): (usize, Vec<MeasuredPullRequest>),
+) -> Result<MeasuredPoints, ApiError> {
     let rows = rows(store, &sample).await?;
     let items: Vec<_> = sample
         .iter()
@@ -182,7 +197,7 @@ pub(in crate::api) async fn pointed(
         })
         .collect();
     Ok(MeasuredPoints {
-        of: query.measure(),
+        of,
         n,
         shown: items.len(),
         items,

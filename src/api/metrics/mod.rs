@@ -1,6 +1,7 @@
 //! Aggregates of pull requests: cycle time, review time, stages.
 
 mod comparison;
+mod flow;
 mod measured;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use utoipa::{IntoParams, ToSchema};
 
 pub use self::comparison::{ComparedTime, TimeRange, TimeRanges};
 pub(super) use self::comparison::{compare, compared};
+pub use self::flow::FlowAnswers;
+pub(super) use self::flow::flow;
 pub use self::measured::{ExplainedPercentile, MeasuredItem, MeasuredPoints, PointItem};
 pub(super) use self::measured::{distributed, distribution, explain, explained, pointed, points};
 use super::error::ApiError;
@@ -120,6 +123,25 @@ pub struct CycleTime {
     pub compare: Option<ComparedTime>,
 }
 
+impl CycleTime {
+    fn new(found: Aggregates, by_origin: bool, comparison: Option<ComparedTime>) -> Self {
+        let buckets = found
+            .buckets
+            .into_iter()
+            .map(|(start, summary)| BucketSummary { start, summary });
+        let origins = found.origins.into_iter().map(|(origin, summary)| {
+            let name: &'static str = origin.map_or("unknown", Into::into);
+            (name.to_owned(), summary)
+        });
+        Self {
+            all: found.all,
+            buckets: buckets.collect(),
+            by_origin: by_origin.then(|| origins.collect()),
+            compare: comparison,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BucketSummary {
     #[schema(value_type = String, format = "date-time")]
@@ -165,24 +187,8 @@ pub(super) async fn aggregated(
         Some(ComparedRange::Previous) => Some(compared(store, range, clock).await?),
         None => None,
     };
-    let Aggregates {
-        all,
-        buckets,
-        origins,
-    } = store.aggregates(&filter).await?;
-    let buckets = buckets
-        .into_iter()
-        .map(|(start, summary)| BucketSummary { start, summary });
-    let origins = origins.into_iter().map(|(origin, summary)| {
-        let name: &'static str = origin.map_or("unknown", Into::into);
-        (name.to_owned(), summary)
-    });
-    Ok(CycleTime {
-        all,
-        buckets: buckets.collect(),
-        by_origin: filter.by_origin.then(|| origins.collect()),
-        compare: comparison,
-    })
+    let found = store.aggregates(&filter).await?;
+    Ok(CycleTime::new(found, filter.by_origin, comparison))
 }
 
 /// The pull requests that were created in a range, with those that are open.

@@ -350,7 +350,7 @@ async fn callers(world: &TwoTeams) -> Vec<(&'static str, Option<String>, Option<
     let now = chrono::Utc::now();
     assert!(
         store
-            .revoke_token(Some(world.a.team), "revoked", now)
+            .revoke_token(world.a.team, "revoked", now)
             .await
             .unwrap()
     );

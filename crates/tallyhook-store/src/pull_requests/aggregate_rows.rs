@@ -18,7 +18,7 @@ pub(super) fn merged_in(filter: &AggregateFilter, scope: TeamScope) -> Statement
 
 /// The same with their keys.
 pub(super) fn keyed_in(filter: &AggregateFilter, scope: TeamScope) -> StatementBuilder<'static> {
-    ordered_merged(keyed_columns(filter.clock), filter, scope)
+    ordered_merged(&keyed_columns(filter.clock), filter, scope)
 }
 
 fn ordered_merged(

@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 
 use super::AggregateFilter;
 use super::aggregate_rows::{closed_in, cohort_of, keyed_in, merged_in, undated_in};
-use super::row::{CohortRow, KeyedMergedRow, MergedRow, merged};
-use crate::database::{AnyRow, Database, StatementBuilder};
+use super::row::{CohortRow, KeyedMergedRow, MergedRow, keyed, member, merged};
+use crate::database::{Database, ManyRow, StatementBuilder};
 use crate::postgres::within;
 use crate::team_store::TeamScope;
 use crate::{Result, StoreError, TeamStore};
@@ -62,6 +62,39 @@ impl AggregationLimit {
     }
 }
 
+/// The numbers of a page about the durations of pull requests.
+pub struct FlowNumbers<R> {
+    pub compared: ComparedRanges,
+    pub by_time: Aggregates,
+    pub measured: R,
+}
+
+fn aggregation(filter: &AggregateFilter) -> Aggregation {
+    let aggregation = Aggregation::new(filter.authors, filter.bucket);
+    let aggregation = match &filter.zone {
+        Some(zone) => aggregation.in_zone(zone.clone()),
+        None => aggregation,
+    };
+    match filter.by_origin {
+        true => aggregation.by_origin(),
+        false => aggregation,
+    }
+}
+
+/// Returns the filters of the range before a time and of that from it on.
+fn halves(filter: AggregateFilter, begins: Timestamp) -> [AggregateFilter; 2] {
+    [
+        AggregateFilter {
+            to: Some(begins),
+            ..filter.clone()
+        },
+        AggregateFilter {
+            from: Some(begins),
+            ..filter
+        },
+    ]
+}
+
 /// The merged pull requests of a filter and the counts beside them.
 struct Gathered<A> {
     merged: A,
@@ -77,19 +110,10 @@ impl TeamStore {
         let (database, filter, scope) =
             (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
-            let aggregation = Aggregation::new(filter.authors, filter.bucket);
-            let aggregation = match &filter.zone {
-                Some(zone) => aggregation.in_zone(zone.clone()),
-                None => aggregation,
-            };
-            let aggregation = match filter.by_origin {
-                true => aggregation.by_origin(),
-                false => aggregation,
-            };
             gathered(
                 &database,
                 (&filter, scope),
-                aggregation,
+                aggregation(&filter),
                 |aggregation, row| {
                     aggregation.add(&merged(&row));
                 },
@@ -119,19 +143,10 @@ impl TeamStore {
             let mut comparison = Comparison::new(filter.authors, begins);
             let rows = merged_in(&filter, scope);
             each_row(&database, rows, |row| comparison.add(&merged(&row))).await?;
-            let halves = [
-                AggregateFilter {
-                    to: Some(begins),
-                    ..filter.clone()
-                },
-                AggregateFilter {
-                    from: Some(begins),
-                    ..filter
-                },
-            ];
+            let [before, now] = halves(filter, begins);
             let [before, now] = [
-                count(&database, closed_in(&halves[0], scope)).await?,
-                count(&database, closed_in(&halves[1], scope)).await?,
+                count(&database, closed_in(&before, scope)).await?,
+                count(&database, closed_in(&now, scope)).await?,
             ];
             Ok((comparison, before, now))
         };
@@ -140,6 +155,59 @@ impl TeamStore {
             ranges.before.closed_unmerged = Some(before);
             ranges.now.closed_unmerged = Some(now);
             ranges
+        };
+        self.store.aggregation.run(gather, compute).await
+    }
+
+    /// Reads the merged pull requests of the filter once, for everything that a page shows of those
+    /// from `begins` on: [`compared`](Self::compared) with those before, [`aggregates`](Self::aggregates)
+    /// by the filter's bucket, and `numbers` of one duration.
+    pub async fn flow<R: Send + 'static>(
+        &self,
+        filter: &AggregateFilter,
+        begins: Timestamp,
+        measure: DurationName,
+        numbers: impl FnOnce(Measurements) -> R + Send + 'static,
+    ) -> Result<FlowNumbers<R>> {
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
+        let gather = move || async move {
+            let mut comparison = Comparison::new(filter.authors, begins);
+            let mut by_time = aggregation(&filter);
+            let mut measurements = Measurements::new(measure, filter.authors);
+            let rows = keyed_in(&filter, scope);
+            each_row(&database, rows, |row: KeyedMergedRow| {
+                let (key, merged) = keyed(row);
+                comparison.add(&merged);
+                if merged.merged_at >= begins {
+                    by_time.add(&merged);
+                    measurements.add(key, &merged);
+                }
+            })
+            .await?;
+            let [before, now] = halves(filter, begins);
+            let closed = [
+                count(&database, closed_in(&before, scope)).await?,
+                count(&database, closed_in(&now, scope)).await?,
+            ];
+            by_time.exclude_undated(count(&database, undated_in(&now, scope)).await?);
+            Ok((comparison, by_time, measurements, closed))
+        };
+        let compute = |(comparison, by_time, measurements, [before, now]): (
+            Comparison,
+            Aggregation,
+            Measurements,
+            [u64; 2],
+        )| {
+            let (mut compared, mut by_time) = (comparison.finish(), by_time.finish());
+            compared.before.closed_unmerged = Some(before);
+            compared.now.closed_unmerged = Some(now);
+            by_time.all.closed_unmerged = Some(now);
+            FlowNumbers {
+                compared,
+                by_time,
+                measured: numbers(measurements),
+            }
         };
         self.store.aggregation.run(gather, compute).await
     }
@@ -157,7 +225,7 @@ impl TeamStore {
             let mut measurements = Measurements::new(measure, filter.authors);
             let rows = keyed_in(&filter, scope);
             each_row(&database, rows, |row: KeyedMergedRow| {
-                let (key, merged) = row.split();
+                let (key, merged) = keyed(row);
                 measurements.add(key, &merged);
             })
             .await?;
@@ -179,7 +247,7 @@ impl TeamStore {
             ] {
                 let rows = cohort_of(&filter, state, scope);
                 each_row(&database, rows, |row: CohortRow| {
-                    cohort.add(&row.member(state));
+                    cohort.add(&member(&row, state));
                 })
                 .await?;
             }
@@ -212,17 +280,15 @@ async fn count(database: &Database, query: StatementBuilder<'static>) -> Result<
     Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
 }
 
-/// Passes each row to `add` as it is read, so that they are never in memory together.
-pub(super) async fn each_row<R: AnyRow>(
+/// Passes each row to `add` as it is read, so that they are never in memory together. Blocks the
+/// thread, which is one of [`AggregationLimit::run`].
+pub(super) async fn each_row<R: ManyRow>(
     database: &Database,
     query: StatementBuilder<'static>,
     mut add: impl FnMut(R),
 ) -> Result<()> {
     match database {
-        Database::Sqlite(database) => {
-            let query = query.build().for_sqlite_rows()?;
-            pass_on(query.fetch(&database.readers), &mut add).await?;
-        }
+        Database::Sqlite(database) => database.scanner.each_row(query.build(), add)?,
         Database::Postgres(database) => {
             let mut session = database.session().await?;
             let query = query.build().for_postgres_rows()?;

@@ -1,6 +1,5 @@
 //! The load of reviews, read from review requests, reviews and merged pull requests.
 
-use sqlx::FromRow;
 use tallyhook_core::domain::metrics::{
     AuthorFilter, LoadAggregation, PartyLoad, RequestOutcome, ReviewConcentration,
 };
@@ -41,56 +40,48 @@ pub struct ReviewLoad {
     pub concentration: ReviewConcentration,
 }
 
-#[derive(FromRow)]
-struct RequestRow {
-    party_id: Option<i64>,
-    name: String,
-    asked_at: Seconds,
-    outcome: Name<PairEnd>,
-    response_review_at: Option<Seconds>,
-    in_range: bool,
-}
+/// A request: the id of its party where it has one, its name, the times of the request and of the
+/// response, between them the end, and whether it was made in the range.
+type RequestRow = (
+    Option<i64>,
+    String,
+    Seconds,
+    Name<PairEnd>,
+    Option<Seconds>,
+    bool,
+);
 
-impl RequestRow {
-    fn outcome(self) -> RequestOutcome {
-        RequestOutcome {
-            party: self.party_id.ok_or_else(|| self.name.to_lowercase()),
-            name: self.name,
-            asked_at: self.asked_at.0,
-            end: self.outcome.0,
-            response_review_at: self.response_review_at.map(|Seconds(at)| at),
-            in_range: self.in_range,
-        }
+fn outcome(
+    (party, name, asked_at, end, response_review_at, in_range): RequestRow,
+) -> RequestOutcome {
+    RequestOutcome {
+        party: party.ok_or_else(|| name.to_lowercase()),
+        name,
+        asked_at: asked_at.0,
+        end: end.0,
+        response_review_at: response_review_at.map(|Seconds(at)| at),
+        in_range,
     }
 }
 
-#[derive(FromRow)]
-struct AnswererRow {
-    party_id: Option<i64>,
-    name: String,
-    #[sqlx(flatten)]
-    reviewer: ReviewerRow,
-}
+/// The party that was asked, as in [`RequestRow`], and the columns of [`ReviewerRow`].
+type AnswererRow = (
+    Option<i64>,
+    String,
+    i64,
+    String,
+    Name<AccountKind>,
+    Option<i64>,
+);
 
-#[derive(FromRow)]
-struct ReviewerRow {
-    reviewer_id: i64,
-    reviewer_login: String,
-    reviewer_type: Name<AccountKind>,
-    author_id: Option<i64>,
-}
+/// A review: the id, login and kind of the reviewer, and the id of the author of its pull request.
+type ReviewerRow = (i64, String, Name<AccountKind>, Option<i64>);
 
-impl ReviewerRow {
-    fn account(self) -> Account {
-        Account {
-            id: AccountId(self.reviewer_id),
-            login: self.reviewer_login,
-            kind: self.reviewer_type.0,
-        }
-    }
-
-    fn is_author(&self) -> bool {
-        self.author_id == Some(self.reviewer_id)
+fn reviewer(id: i64, login: String, kind: Name<AccountKind>) -> Account {
+    Account {
+        id: AccountId(id),
+        login,
+        kind: kind.0,
     }
 }
 
@@ -110,17 +101,16 @@ impl TeamStore {
             for in_range in [true, false] {
                 let rows = requests(&filter, scope, logins.as_deref(), in_range);
                 each_row(&database, rows, |row: RequestRow| {
-                    load.add_request(row.outcome())
+                    load.add_request(outcome(row));
                 })
                 .await?;
             }
             if by_teams {
                 each_row(&database, answerers(&filter, scope), |row: AnswererRow| {
-                    let party = row.party_id.ok_or_else(|| row.name.to_lowercase());
-                    let is_author = row.reviewer.is_author();
-                    let person = row.reviewer.account();
-                    if !is_author && !bots.contains(&person) {
-                        load.add_answerer(party, person.id);
+                    let (party, name, id, login, kind, author) = row;
+                    let person = reviewer(id, login, kind);
+                    if author != Some(id) && !bots.contains(&person) {
+                        load.add_answerer(party.ok_or_else(|| name.to_lowercase()), person.id);
                     }
                 })
                 .await?;
@@ -158,9 +148,10 @@ async fn concentration(
     reviews.push(by_authors(AuthorFilter::Human));
     push_range(&mut reviews, "p.repo_id", "p.merged_at", filter);
     each_row(database, reviews, |row: ReviewerRow| {
+        let (id, login, kind, author) = row;
         // An author who is not known is no reviewer.
-        let author = AccountId(row.author_id.unwrap_or(0));
-        load.add_review(&row.account(), author, bots);
+        let author = AccountId(author.unwrap_or(0));
+        load.add_review(&reviewer(id, login, kind), author, bots);
     })
     .await?;
     let mut merged = StatementBuilder::new("SELECT count(*) FROM ");

@@ -2,13 +2,13 @@
 
 use hex::FromHex;
 
-use super::{TeamId, TokenHash};
+use super::TokenHash;
 use crate::columns::Millis;
 use crate::database::statement;
-use crate::{Moment, Result, Store};
+use crate::{Moment, Result, Store, TeamId};
 
 impl Store {
-    /// Issues a ticket of a team to the holder of a token or session; it is valid until `expires`.
+    /// Issues a ticket for a team to the holder of a token or session; it is valid until `expires`.
     /// Deletes expired ones.
     pub async fn issue_ticket(
         &self,
@@ -30,26 +30,26 @@ impl Store {
         self.database.execute(insert).await.map(|_| ())
     }
 
-    /// Redeems a ticket, which is valid once. Returns the digest of the token or session that it was
-    /// issued to, and the team, or `None` if it is unknown, used or expired.
+    /// Redeems a ticket, which is valid once. Returns its team and the digest of the token or session
+    /// that it was issued to, or `None` if it is unknown, used or expired.
     pub async fn redeem_ticket(
         &self,
         hash: &TokenHash,
         now: Moment,
-    ) -> Result<Option<(TokenHash, TeamId)>> {
+    ) -> Result<Option<(TeamId, TokenHash)>> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
         let delete = statement(
             "DELETE FROM ws_tickets WHERE sha256 = $1 AND expires_at > $2 \
-             RETURNING token_sha256, team_id",
+             RETURNING team_id, token_sha256",
         )
         .bind(hex::encode(hash))
         .bind(Millis(now));
-        let redeemed = transaction.row::<(String, i64)>(delete).await?;
+        let redeemed = transaction.row::<(i64, String)>(delete).await?;
         transaction.commit().await?;
-        Ok(redeemed.and_then(|(token, team)| {
+        Ok(redeemed.and_then(|(team, token)| {
             let token = TokenHash::from_hex(token).ok()?;
-            Some((token, TeamId(team)))
+            Some((TeamId(team), token))
         }))
     }
 }
