@@ -327,7 +327,8 @@ pub(super) async fn remove(
 
 /// A pull request that is watched from now on.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct WatchedPullRequest {
+#[schema(as = WatchedPullRequest)]
+pub(super) struct WatchStarted {
     #[schema(example = "watched")]
     status: &'static str,
     /// `owner/name`
@@ -341,7 +342,7 @@ pub(super) struct WatchedPullRequest {
     operation_id = "watch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses(
-        (status = 202, body = WatchedPullRequest,
+        (status = 202, body = WatchStarted,
             description = "it is fetched now, and then at every `MONITOR_POLL_INTERVAL`"),
         (status = 404, body = ApiErrorBody, description = "the repository or number is invalid"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
@@ -355,7 +356,7 @@ pub(super) async fn watch(
     let (owner, repo, number) = path.into_inner();
     let name = format!("{owner}/{repo}");
     api.watch_pull_request(&name, PrNumber(number)).await?;
-    Ok(HttpResponse::Accepted().json(WatchedPullRequest {
+    Ok(HttpResponse::Accepted().json(WatchStarted {
         status: "watched",
         repo: name,
         number,

@@ -61,7 +61,7 @@ impl ReadFromArgs {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
             let (default, _) = DEFAULT_TEAM;
             let team = match &self.as_team {
-                Some(name) => store.team_named(name).await?,
+                Some(name) => store.team_of_slug(name).await?,
                 None => Some(default),
             };
             let Some(team) = team else {

@@ -43,7 +43,7 @@ pub(super) enum RepositoryCommand {
 
 /// A repository of the list as JSON.
 #[derive(Serialize)]
-struct ListedRepository {
+struct RepositoryTeamsLine {
     repo: String,
     teams: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl RepositoryCommand {
 
 /// Looks up the repository and the team of a command.
 async fn named(store: &Store, repo: &str, team: &str) -> CommandResult<(RepoId, TeamStore)> {
-    let of_team = store.team_named(team).await?;
+    let of_team = store.team_of_slug(team).await?;
     let of_team = of_team.ok_or_else(|| failed(&format!("there is no team `{team}`")))?;
     let id = store.repository_id(repo).await?;
     let unknown = || {
@@ -95,7 +95,7 @@ async fn list(store: &Store, unclaimed: bool, json: bool) -> CommandResult {
         found.extend(page);
     }
     if json {
-        let items = found.into_iter().map(|row| ListedRepository {
+        let items = found.into_iter().map(|row| RepositoryTeamsLine {
             repo: row.name,
             teams: row.teams,
         });

@@ -74,8 +74,8 @@ impl WorktreesArgs {
         };
         let mut lines = Vec::new();
         let mut tasks = Vec::new();
-        for (team, _) in store.all_teams().await? {
-            tasks.extend(with_worktrees(&store.of_team(team)).await?);
+        for team in store.teams().await? {
+            tasks.extend(with_worktrees(&store.of_team(team.id)).await?);
         }
         for (task, worktree) in tasks {
             let cleaned = cleaner.clean(&task, !remove).await?;

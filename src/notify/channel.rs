@@ -109,7 +109,7 @@ pub(super) fn advice(error: &UrlError) -> String {
 /// # Errors
 /// [`ConfigError`] if there is none of that name; another if the database fails.
 pub async fn team_of_settings(store: &Store, team: &str, place: &str) -> anyhow::Result<TeamId> {
-    let found = store.team_named(team).await?;
+    let found = store.team_of_slug(team).await?;
     let missing = || {
         ConfigError::new(format!(
             "{place}: there is no team `{team}`: make it with `tallyhook team create {team}`, or \

@@ -175,19 +175,4 @@ impl Store {
         }
         Ok(found)
     }
-
-    /// Returns every team with its name, the oldest first.
-    pub async fn all_teams(&self) -> Result<Vec<(TeamId, String)>> {
-        let query = statement("SELECT id, name FROM teams ORDER BY id");
-        let rows: Vec<(i64, String)> = self.database.rows(query).await?;
-        let teams = rows.into_iter().map(|(id, name)| (TeamId(id), name));
-        Ok(teams.collect())
-    }
-
-    /// Returns the team of that name.
-    pub async fn team_named(&self, name: &str) -> Result<Option<TeamId>> {
-        let query = statement("SELECT id FROM teams WHERE name = $1").bind(storable_text(name));
-        let row: Option<(i64,)> = self.database.row(query).await?;
-        Ok(row.map(|(id,)| TeamId(id)))
-    }
 }

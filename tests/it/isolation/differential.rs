@@ -21,7 +21,7 @@ fn is_volatile(key: &str) -> bool {
     let is_age = ["_seconds", "_hours"].iter().any(|end| key.ends_with(end));
     let is_measured = ["oldest_pending_seconds", "waited_hours"].contains(&key);
     key == "id"
-        || ["event_id", "sync_run", "place", "task_id", "next"].contains(&key)
+        || ["event_id", "sync_run", "place", "task_id", "next", "user"].contains(&key)
         || (is_age && is_measured)
         || ["time_by", "turns", "segments", "timeline"].contains(&key)
 }

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook_store::AccessRole;
+use tallyhook::api::auth;
+use tallyhook_store::{AccessRole, MemberChange, NewSession, SessionOwner, SessionTimes};
 use testkit::TOKEN;
 use testkit::conformity::operations;
 
-use super::world::{CANARY, NUMBER, SeenAnswer, TASK_KEY, TeamWorld, TwoTeams, has_canary, token};
+use super::world::{
+    CANARY, NUMBER, SeenAnswer, TASK_KEY, TOKEN_NAME, TeamWorld, TwoTeams, has_canary, person,
+    token,
+};
 
 /// The ids of a call's path: of a team's things, or of none.
 struct PathIds {
@@ -19,7 +24,7 @@ struct PathIds {
     event: String,
     channel: String,
     token: String,
-    user: i64,
+    person: i64,
     invitation: i64,
 }
 
@@ -33,8 +38,8 @@ impl PathIds {
             sync_run: team.sync_run,
             event: team.event_id.clone(),
             channel: team.channel.clone(),
-            token: format!("same-{}", team.team.0),
-            user: team.user,
+            token: TOKEN_NAME.to_owned(),
+            person: team.person.0,
             invitation: team.invitation,
         }
     }
@@ -50,7 +55,7 @@ impl PathIds {
             event: format!("{:019}", 999),
             channel: "nothing-ops".to_owned(),
             token: "nothing".to_owned(),
-            user: 999,
+            person: 999,
             invitation: 999,
         }
     }
@@ -68,11 +73,11 @@ impl PathIds {
             "id" if is_of("/api/tasks/") || is_of("/api/stories/") => self.task.clone(),
             "id" if is_of("/api/sync-runs/") => self.sync_run.to_string(),
             "event_id" => self.event.clone(),
+            "user" => self.person.to_string(),
+            "id" if is_of("/api/invitations/") => self.invitation.to_string(),
             "channel" => self.channel.clone(),
             "name" if is_of("/api/channels/") => self.channel.clone(),
             "name" if is_of("/api/tokens/") => self.token.clone(),
-            "user" => self.user.to_string(),
-            "id" if is_of("/api/invitations/") => self.invitation.to_string(),
             // Of a session of one's own, which other tests are about.
             "id" if is_of("/api/me/sessions/") => "999999".to_owned(),
             // Of deliveries, which operators alone see.
@@ -103,9 +108,8 @@ fn body(operation: &Value, ids: &PathIds) -> Option<Value> {
         "change_task" => json!({"title": "changed"}),
         "link_pull_request" => json!({"repo": repo, "number": NUMBER}),
         "create_token" => json!({"name": "made", "role": "viewer"}),
-        "add_member" | "invite" => json!({"user": ids.user, "role": "viewer"}),
+        "add_member" => json!({"user": ids.person, "role": "viewer"}),
         "set_member_role" => json!({"role": "viewer"}),
-        "replace_team_rules" => json!({"rules": []}),
         _ => json!({}),
     })
 }
@@ -155,7 +159,9 @@ async fn what_is_of_another_team_answers_like_what_does_not_exist() {
         }
         let has_body_about_ids = body(operation, &theirs) != body(operation, &nothing);
         // A task may name any repository, and its key is one's own: the differential test creates some.
-        let is_creation = operation["operationId"] == "create_task";
+        // Tokens are called alike in both teams, so that the call is about one's own.
+        let own = ["create_task", "revoke_token"];
+        let is_creation = own.iter().any(|own| operation["operationId"] == *own);
         if is_creation || (!is_parametrized(path) && !has_body_about_ids) {
             continue;
         }
@@ -338,61 +344,78 @@ async fn no_page_has_a_trace_of_another_team() {
     world.server.stop().await;
 }
 
-/// The eight kinds of callers, with the role that each has for things of A; none is refused as one
+/// The kinds of callers, with the role that each has for things of A; none is refused as one
 /// without a token.
 async fn callers(world: &TwoTeams) -> Vec<(&'static str, Option<String>, Option<AccessRole>)> {
-    let expired = token(
-        &world.server,
-        world.a.team,
-        "expired",
-        AccessRole::Admin,
-        -1,
-    )
-    .await;
-    let revoked = token(
-        &world.server,
-        world.a.team,
-        "revoked",
-        AccessRole::Admin,
-        60,
-    )
-    .await;
-    let store = &world.server.running.store;
-    let now = chrono::Utc::now();
-    assert!(
-        store
-            .revoke_token(world.a.team, "revoked", now)
-            .await
-            .unwrap()
+    let (server, store, a) = (&world.server, &world.server.running.store, &world.a);
+    let of = async |name: &str, maker, minutes| {
+        token(
+            server,
+            a.team,
+            name,
+            (AccessRole::Admin, Some(maker)),
+            minutes,
+        )
+        .await
+    };
+    let [left, lowered] = [
+        person(server, a.team, "left", 5001).await,
+        person(server, a.team, "lowered", 5002).await,
+    ];
+    let (of_left, of_lowered) = (of("left", left, 60).await, of("lowered", lowered, 60).await);
+    let expired = of("expired", world.a.person, -1).await;
+    let removed = store.remove_member(a.team, left).await.unwrap();
+    let changed = store.set_member_role(a.team, lowered, AccessRole::Viewer);
+    assert_eq!(
+        (removed, changed.await.unwrap()),
+        (MemberChange::Done, MemberChange::Done)
     );
+    let cookie = auth::hash("an expired session");
+    let session = NewSession {
+        hash: &cookie,
+        owner: SessionOwner::Person(a.person),
+        team: Some(a.team),
+        expires_at: Utc::now() - TimeDelta::minutes(1),
+        agent: None,
+        replaces: None,
+    };
+    let times = SessionTimes {
+        now: Utc::now(),
+        idle_since: Utc::now() - TimeDelta::days(7),
+    };
+    store.start_session(&session, times).await.unwrap();
+    let session = "tallyhook=an expired session".to_owned();
+    let role = |role| Some(role);
     vec![
         (
             "viewer of A",
-            Some(world.a.viewer.clone()),
-            Some(AccessRole::Viewer),
+            Some(a.viewer.clone()),
+            role(AccessRole::Viewer),
         ),
         (
             "member of A",
-            Some(world.a.member.clone()),
-            Some(AccessRole::Member),
+            Some(a.member.clone()),
+            role(AccessRole::Member),
         ),
-        (
-            "admin of A",
-            Some(world.a.admin.clone()),
-            Some(AccessRole::Admin),
-        ),
+        ("admin of A", Some(a.admin.clone()), role(AccessRole::Admin)),
         (
             "admin of B",
             Some(world.b.admin.clone()),
-            Some(AccessRole::Admin),
+            role(AccessRole::Admin),
         ),
         (
             "operator",
             Some(TOKEN.to_owned()),
-            Some(AccessRole::Operator),
+            role(AccessRole::Operator),
         ),
-        ("token of A that was revoked", Some(revoked), None),
-        ("token of A that has expired", Some(expired), None),
+        ("token of one who left A", Some(of_left), None),
+        (
+            "token of one who was lowered in A",
+            Some(of_lowered),
+            role(AccessRole::Viewer),
+        ),
+        ("token that has expired", Some(expired), None),
+        ("session that has expired", Some(session), None),
         ("nobody", None, None),
     ]
 }

@@ -9,7 +9,10 @@ use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelHours, ChannelRecei
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrNumber, RepoId};
-use tallyhook_store::{AccessRole, InvitedPerson, NewInvitation, NewToken, RunOptions, TaskRef, TeamId};
+use tallyhook_store::{
+    AccessRole, GithubUser, InvitedPerson, MemberAddition, NewInvitation, NewToken, RunOptions,
+    TaskRef, TeamId, UserId,
+};
 use testkit::payloads::{self, Account, Pr, Team, World as PayloadWorld};
 use testkit::receiver::Receiver;
 use testkit::{Place, TestServer, config, eventually};
@@ -26,13 +29,13 @@ pub(super) struct TeamWorld {
     pub(super) task_id: String,
     pub(super) sync_run: i64,
     pub(super) event_id: String,
+    /// A member, and an invitation.
+    pub(super) person: UserId,
+    pub(super) invitation: i64,
     /// Tokens by role.
     pub(super) viewer: String,
     pub(super) member: String,
     pub(super) admin: String,
-    /// A person who is a member, and its invitation, which is open.
-    pub(super) user: i64,
-    pub(super) invitation: i64,
 }
 
 impl TeamWorld {
@@ -43,7 +46,7 @@ impl TeamWorld {
 
 /// The key that both teams have a task of, and the name of a token of both.
 pub(super) const TASK_KEY: &str = "SAME-1";
-const TOKEN_NAME: &str = "same";
+pub(super) const TOKEN_NAME: &str = "same";
 /// The events of each team: three of pull requests, and the status of its task after each.
 const EVENTS: usize = 6;
 /// The number of the pull request that both teams have.
@@ -118,7 +121,7 @@ impl TwoTeams {
         }
     }
 
-    /// Sends a request with a token.
+    /// Sends a request with a token, or with a cookie, which has a `=`.
     pub(super) async fn ask(
         &self,
         method: &str,
@@ -132,6 +135,7 @@ impl TwoTeams {
             .http
             .request(method, format!("{}{path}", self.server.url));
         let request = match token {
+            Some(cookie) if cookie.contains('=') => request.header("Cookie", cookie),
             Some(token) => request.bearer_auth(token),
             None => request,
         };
@@ -158,27 +162,9 @@ async fn of_team(server: &TestServer, team: i64, owner: String, name: String) ->
         (AccessRole::Member, "member"),
         (AccessRole::Admin, "admin"),
     ] {
-        // Names are unique in a team.
-        tokens.push(token(server, TeamId(team), &format!("{name}-{team}"), role, 60).await);
+        tokens.push(token(server, TeamId(team), name, (role, None), 60).await);
     }
     let [viewer, member, admin] = tokens.try_into().unwrap();
-    let store = &server.running.store;
-    let hash = auth::hash(&format!("invitation-{team}"));
-    let new = NewInvitation {
-        hash: &hash,
-        team: Some((TeamId(team), AccessRole::Viewer)),
-        person: InvitedPerson::New {
-            name: &format!("{owner} person"),
-            login: None,
-        },
-        invited_by: None,
-        created_at: Utc::now(),
-        expires_at: Utc::now() + TimeDelta::days(7),
-    };
-    let (invitation, user) = store.create_invitation(&new).await.unwrap();
-    let user = user.unwrap();
-    let added = store.add_member(TeamId(team), user, AccessRole::Viewer, Utc::now());
-    added.await.unwrap();
     TeamWorld {
         team: TeamId(team),
         owner,
@@ -187,11 +173,11 @@ async fn of_team(server: &TestServer, team: i64, owner: String, name: String) ->
         task_id: uuid::Uuid::nil().to_string(),
         sync_run: 0,
         event_id: String::new(),
+        person: UserId(0),
+        invitation: 0,
         viewer,
         member,
         admin,
-        user: user.0,
-        invitation: invitation.0,
     }
 }
 
@@ -200,7 +186,7 @@ pub(super) async fn token(
     server: &TestServer,
     team: TeamId,
     name: &str,
-    role: AccessRole,
+    (role, created_by): (AccessRole, Option<UserId>),
     minutes: i64,
 ) -> String {
     let token = auth::new_token();
@@ -216,6 +202,22 @@ pub(super) async fn token(
     };
     assert!(server.running.store.create_token(&new).await.unwrap());
     token
+}
+
+/// Makes a person who is an admin of a team beside others.
+pub(super) async fn person(server: &TestServer, team: TeamId, login: &str, id: i64) -> UserId {
+    let store = &server.running.store;
+    let account = GithubUser {
+        id,
+        login,
+        name: None,
+        avatar_url: None,
+    };
+    let user = store.record_github_user(&account, Utc::now()).await;
+    let user = user.unwrap().unwrap();
+    let added = store.add_member(team, user, AccessRole::Admin, Utc::now());
+    assert_eq!(added.await.unwrap(), MemberAddition::Added);
+    user
 }
 
 /// Gives a team a repository with pull requests, a task, a backfill, a watch and notifications.
@@ -275,6 +277,17 @@ async fn fill(server: &mut TestServer, world: &mut TeamWorld, id: i64, mark: &st
         )
         .await
         .unwrap();
+    world.person = person(server, world.team, &format!("{mark}person"), id).await;
+    let invitation = NewInvitation {
+        hash: &auth::hash(&format!("{mark} invitation")),
+        team: Some((world.team, AccessRole::Viewer)),
+        person: InvitedPerson::Login(&format!("{mark}guest")),
+        invited_by: None,
+        created_at: Utc::now(),
+        expires_at: Utc::now() + TimeDelta::days(7),
+    };
+    let invited = store.create_invitation(&invitation).await.unwrap();
+    world.invitation = invited.0.0;
     // Until its channel took them all.
     let filter = tallyhook_store::NotificationFilter::default();
     eventually("notifications are sent", async || {
