@@ -12,6 +12,7 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tallyhook_store::{AccessRole, TokenHash};
 
+use super::acts::{ActBody, PendingCall};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::{ApiState, request_body, routes, same_origin, session_cookie};
@@ -49,11 +50,20 @@ pub(super) async fn require_caller(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let refused = match admit(&mut request).await {
-        Ok(()) => {
+        Ok(None) => {
             return next
                 .call(request)
                 .await
                 .map(ServiceResponse::map_into_left_body);
+        }
+        Ok(Some((api, act))) => {
+            return Ok(match act.run(&api, next.call(request)).await? {
+                Ok(answer) => answer.map_into_left_body(),
+                Err((request, error)) => {
+                    let refused = ServiceResponse::new(request, error.error_response());
+                    refused.map_into_right_body()
+                }
+            });
         }
         Err(refused) => refused,
     };
@@ -65,11 +75,14 @@ pub(super) async fn require_caller(
 }
 
 /// Checks the caller, its role and the parameters of a request, and reads its body. A request for
-/// which no call is documented ends here, so that no handler runs without a role.
-async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
+/// which no call is documented ends here, so that no handler runs without a role. Returns the
+/// administrative act that it is.
+async fn admit(
+    request: &mut ServiceRequest,
+) -> Result<Option<(web::Data<ApiState>, PendingCall)>, ApiError> {
     if request.method() == Method::OPTIONS {
         // Answered with the methods of the path, which are no secret.
-        return Ok(());
+        return Ok(None);
     }
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
@@ -77,13 +90,17 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
     same_origin::refuse_forged(request.request(), &caller)?;
     let route = routes::find(request.request());
     let route = route.ok_or_else(|| routes::missing(request.request(), true))?;
-    if let Some(role) = route.access.role_for(request.request()) {
+    let role = route.access.role_for(request.request());
+    if let Some(role) = role {
         caller.require(role)?;
     }
     route.check_query(request.query_string())?;
-    request_body::read(request).await?;
+    let body = request_body::read(request).await?;
+    let call = (&*route.parts.join("/"), role);
+    let body = ActBody::Json(&body);
+    let act = PendingCall::of(&api, request.request(), call, &caller, body).await?;
     request.extensions_mut().insert(caller);
-    Ok(())
+    Ok(act.map(|act| (api, act)))
 }
 
 /// The request of a page that was let in.
@@ -99,14 +116,15 @@ pub(crate) struct AdmittedPage {
 }
 
 /// Admits the request of a page: checks its caller and role and, if it changes something, that a
-/// page of this server made it.
+/// page of this server made it. Returns the administrative act that it is, too.
 ///
 /// # Errors
 /// 401, 403, or those of the form's body.
 pub(crate) async fn admit_page(
     request: &mut ServiceRequest,
+    path: &str,
     role: AccessRole,
-) -> Result<AdmittedPage, ApiError> {
+) -> Result<(AdmittedPage, Option<(web::Data<ApiState>, PendingCall)>), ApiError> {
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
     let caller = Caller::of_request(&api, request.request()).await?;
@@ -128,12 +146,15 @@ pub(crate) async fn admit_page(
         true => api.counts().await.map_or(0, |counts| counts.inbox.dead),
         false => 0,
     };
-    Ok(AdmittedPage {
+    let (call, body) = ((path, Some(role)), ActBody::Form(&fields));
+    let act = PendingCall::of(&api, request.request(), call, &caller, body).await?;
+    let admitted = AdmittedPage {
         dead_letters,
         caller,
         csrf_token,
         fields,
-    })
+    };
+    Ok((admitted, act.map(|act| (api, act))))
 }
 
 pub(super) fn peer(request: &HttpRequest) -> Option<IpAddr> {

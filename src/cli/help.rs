@@ -19,6 +19,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Operate",
         &[
             "token",
+            "secrets",
+            "audit",
             "notify",
             "worktrees",
             "config",
@@ -164,6 +166,31 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("token list", &["tallyhook token list"]),
     ("token revoke", &["tallyhook token revoke dashboard"]),
+    (
+        "audit export",
+        &[
+            "tallyhook audit export --from 30d --format csv --output audit.csv",
+            "tallyhook audit export --calls --action POST",
+        ],
+    ),
+    (
+        "secrets status",
+        &[
+            "tallyhook secrets status",
+            "tallyhook secrets status --json",
+        ],
+    ),
+    (
+        "secrets rotate",
+        &[
+            "tallyhook secrets rotate",
+            "tallyhook secrets rotate --new-key",
+        ],
+    ),
+    (
+        "secrets forget",
+        &["tallyhook secrets forget 8f14e45fceea167a --yes"],
+    ),
     (
         "openapi",
         &["tallyhook openapi", "tallyhook openapi --events"],

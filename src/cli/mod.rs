@@ -1,5 +1,7 @@
 //! The command line.
 
+mod act;
+mod audit;
 mod backfill;
 mod config_command;
 mod confirmation;
@@ -26,6 +28,7 @@ mod recorded;
 mod recover;
 mod refetch;
 mod replay;
+mod secrets;
 mod serve;
 mod stats;
 mod table;
@@ -146,6 +149,12 @@ enum Command {
     /// Create, list and revoke API tokens
     #[command(subcommand, alias = "tokens")]
     Token(tokens::TokenCommand),
+    /// Export the records of administrative acts and of requests to GitHub
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// List, replace and forget the keys of stored secrets
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Print the API's description (OpenAPI, JSON)
     Openapi {
         /// Print the schema of the broker's messages instead (JSON Schema)
@@ -314,6 +323,8 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
             output::line("the database is migrated to this version")
         }
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Audit(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Secrets(command) => command.run(sources()?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
         Command::Init(init) => init.run(config.as_deref()),

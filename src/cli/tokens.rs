@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use tallyhook_core::text::{check_name, read_login};
 use tallyhook_store::{AccessRole, DEFAULT_TEAM, Moment, Store};
 
+use super::act::record;
 use super::confirmation::Confirmation;
 use super::{CommandFailure, CommandResult, output};
 use crate::api::{MAX_DAYS, TokenItem, TokenOrder, create_token};
@@ -92,7 +93,9 @@ impl TokenCommand {
             Self::List { json } => list(store, json).await,
             Self::Revoke { name, confirmation } => {
                 confirmation.obtain(&format!("revoke the token `{name}`"))?;
-                if store.revoke_token(None, &name, Utc::now()).await? {
+                let target = Some(("token", name.clone()));
+                let act = store.revoke_token(None, &name, Utc::now());
+                if record(store, "token.revoked", target, act, |_| false).await?? {
                     return output::line("revoked");
                 }
                 Err(failed(&format!("there is no valid token `{name}`")))
@@ -118,7 +121,9 @@ impl CreateTokenArgs {
             login: login.as_deref(),
             expires_at,
         };
-        let created = create_token(store, DEFAULT_TEAM, order).await?;
+        let target = Some(("token", name.clone()));
+        let act = create_token(store, DEFAULT_TEAM, order);
+        let created = record(store, "token.created", target, act, |_| false).await??;
         let Some(created) = created else {
             return Err(failed(&format!(
                 "there is a token `{name}`: revoke it first, or choose another name"

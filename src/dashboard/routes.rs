@@ -15,7 +15,7 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
+    assets, audit, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
     overview, preferences, pull_request, pull_requests, repositories, repository, settings,
     sync_run, task, tasks,
 };
@@ -98,6 +98,7 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        audit::routes(),
         channels::routes(),
         dead_letters::routes(),
         deliveries::routes(),
@@ -138,7 +139,9 @@ pub fn add_routes(config: &mut web::ServiceConfig) {
             .guard(guard::fn_guard(move |context| {
                 !is_for_browsers || accepts_html(context)
             }))
-            .wrap(from_fn(move |request, next| admit(role, request, next)))
+            .wrap(from_fn(move |request, next| {
+                admit((path, role), request, next)
+            }))
             .wrap(layout::headers())
             .route(route);
         config.service(resource);
@@ -194,13 +197,15 @@ async fn missing(request: HttpRequest) -> HttpResponse {
 /// Middleware that refuses a caller who is unknown or lacks the role of the page, and shows the
 /// errors of pages.
 async fn admit(
-    role: Option<AccessRole>,
+    (path, role): (&'static str, Option<AccessRole>),
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut act = None;
     if let Some(role) = role {
-        match admit_page(&mut request, role).await {
-            Ok(admitted) => {
+        match admit_page(&mut request, path, role).await {
+            Ok((admitted, found)) => {
+                act = found;
                 request.extensions_mut().insert(admitted);
             }
             Err(refused) => {
@@ -209,7 +214,17 @@ async fn admit(
             }
         }
     }
-    let answer = next.call(request).await?.map_into_boxed_body();
+    let called = async { Ok(next.call(request).await?.map_into_boxed_body()) };
+    let answer = match act {
+        None => called.await?,
+        Some((api, act)) => match act.run(&api, called).await? {
+            Ok(answer) => answer,
+            Err((request, error)) => {
+                let response = shown(&request, &error);
+                return Ok(ServiceResponse::new(request, response));
+            }
+        },
+    };
     let (request, response) = answer.into_parts();
     let error = response
         .error()
