@@ -20,6 +20,7 @@ fn promised(method: &str, path: &str) -> Option<AccessRole> {
         _ if begins(&["/api/doctor", "/api/health"]) => Operator,
         "POST" if begins(&["/api/notifications"]) => Admin,
         _ if begins(&["/api/tokens", "/api/channels", "/api/settings"]) => Admin,
+        _ if begins(&["/api/audit", "/api/github/calls"]) => Admin,
         _ if begins(&["/api/me/", "/api/ws-ticket"]) => Viewer,
         "GET" => Viewer,
         _ if ["/api/repos", "/api/repos/{owner}/{repo}"].contains(&path) => Admin,
