@@ -18,8 +18,8 @@ use tallyhook_core::domain::metrics::{CalendarBucket, DurationName};
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode, PartyName,
-    PullRequestFilter, SortKey, StateFilter, Store, WaitingFilter,
+    AggregateFilter, DEFAULT_TEAM, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode,
+    PartyName, PullRequestFilter, SortKey, StateFilter, Store, WaitingFilter,
 };
 use testkit::Million;
 
@@ -131,7 +131,7 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
         let mut took = Vec::new();
         for _ in 0..times {
             let started = Instant::now();
-            store.aggregates(&filter).await?;
+            store.of_team(DEFAULT_TEAM.0).aggregates(&filter).await?;
             took.push(started.elapsed());
         }
         print(what, took);
@@ -140,7 +140,10 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
         let mut took = Vec::new();
         for _ in 0..times {
             let started = Instant::now();
-            store.pull_requests(&filter, PAGE).await?;
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, PAGE)
+                .await?;
             took.push(started.elapsed());
         }
         print(what, took);
@@ -203,12 +206,18 @@ async fn measure_waiting(store: &Store, times: usize) -> anyhow::Result<()> {
         let mut took = Vec::new();
         for _ in 0..times {
             let started = Instant::now();
-            let until = store.end_of_look(&filter, LOOKED_AT).await?;
+            let until = store
+                .of_team(DEFAULT_TEAM.0)
+                .end_of_look(&filter, LOOKED_AT)
+                .await?;
             let filter = PullRequestFilter {
                 until,
                 ..filter.clone()
             };
-            store.pull_requests(&filter, PAGE).await?;
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, PAGE)
+                .await?;
             took.push(started.elapsed());
         }
         print(what, took);

@@ -423,6 +423,31 @@ pub fn render_metrics() -> String {
     handle.render()
 }
 
+/// Returns rendered metrics without the names of repositories: series that differ by them alone are
+/// added up.
+pub fn without_repositories(metrics: &str) -> String {
+    let (mut text, mut missed) = (String::with_capacity(metrics.len()), None);
+    for line in metrics.lines() {
+        let of_repository = line
+            .strip_prefix(POLL_MISSED)
+            .filter(|rest| rest.starts_with('{'));
+        if let Some(rest) = of_repository {
+            let value = rest.rsplit(' ').next().unwrap_or_default();
+            *missed.get_or_insert(0) += value.parse::<u64>().unwrap_or_default();
+            continue;
+        }
+        if let Some(missed) = missed.take() {
+            text += &format!("{POLL_MISSED} {missed}\n");
+        }
+        text += line;
+        text.push('\n');
+    }
+    if let Some(missed) = missed {
+        text += &format!("{POLL_MISSED} {missed}\n");
+    }
+    text
+}
+
 /// Returns the name of an event that we use, or `other`: the sender must not choose label values.
 pub fn metric_label(event: &str) -> &'static str {
     tallyhook_core::event::NAMES
@@ -455,4 +480,25 @@ pub fn record_dead_letter(id: i64, guid: &str, event: &str, reason: &str) {
         "delivery {id} ({guid}) is a dead letter"
     );
     counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_without_repositories_have_their_sum() {
+        let metrics = "# TYPE a counter\ntallyhook_poll_missed_total{repo=\"acme/web\"} 3\n\
+                       tallyhook_poll_missed_total{repo=\"acme/x y\"} 4\n\nb{repo_count=\"1\"} 1\n";
+        assert_eq!(
+            without_repositories(metrics),
+            "# TYPE a counter\ntallyhook_poll_missed_total 7\n\nb{repo_count=\"1\"} 1\n"
+        );
+        assert_eq!(without_repositories("a 1\n"), "a 1\n");
+        let last = "tallyhook_poll_missed_total{repo=\"a/b\"} 1\n";
+        assert_eq!(
+            without_repositories(last),
+            "tallyhook_poll_missed_total 1\n"
+        );
+    }
 }

@@ -17,6 +17,8 @@ use utoipa_actix_web::scope::Scope;
 
 /// The extension of an operation that names its [`CallAccess`].
 const EXTENSION: &str = "x-tallyhook-access";
+/// The extension of an operation that callers use before they have chosen a team.
+const TEAM_EXTENSION: &str = "x-tallyhook-team";
 /// The parameter by which a read asks GitHub.
 const FRESH: &str = "fresh";
 
@@ -25,8 +27,10 @@ const FRESH: &str = "fresh";
 pub(super) enum CallAccess {
     /// Requests without a token too.
     Open,
-    /// Callers of this role and those above it.
+    /// Callers of this role in the team and those above it; an operator's call is of no team.
     Role(AccessRole),
+    /// Every caller, also one that has to choose a team or has none.
+    AnyTeam,
 }
 
 impl CallAccess {
@@ -38,12 +42,25 @@ impl CallAccess {
                 json!({"class": "instance", "role": AccessRole::Operator})
             }
             Self::Role(role) => json!({"class": "team", "role": role}),
+            Self::AnyTeam => json!({"class": "team", "role": AccessRole::Viewer}),
+        }
+    }
+
+    /// Returns true for a call that may name a team in its path.
+    pub(super) fn is_of_team(self) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Role(role) => role != AccessRole::Operator,
+            Self::AnyTeam => true,
         }
     }
 
     /// Reads what [`CallAccess::to_json`] wrote to an operation; none of an operation without it.
     pub(super) fn of_operation(operation: &Value) -> Option<Self> {
         let access = operation.get(EXTENSION)?;
+        if operation.get(TEAM_EXTENSION).is_some() {
+            return Some(Self::AnyTeam);
+        }
         match access["class"].as_str()? {
             "open" => Some(Self::Open),
             _ => serde_json::from_value(access["role"].clone())
@@ -55,7 +72,11 @@ impl CallAccess {
     /// Returns the role that a request to this call needs: to read fresh from GitHub needs more
     /// than to read what is stored.
     pub(super) fn role_for(self, request: &HttpRequest) -> Option<AccessRole> {
-        let Self::Role(role) = self else { return None };
+        let role = match self {
+            Self::Open => return None,
+            Self::Role(role) => role,
+            Self::AnyTeam => AccessRole::Viewer,
+        };
         let mut query = form_urlencoded::parse(request.query_string().as_bytes());
         let asks_github = query.any(|(name, value)| name == FRESH && value != "false");
         Some(if asks_github {
@@ -70,6 +91,10 @@ impl CallAccess {
         for item in paths.paths.values_mut() {
             for operation in operations(item) {
                 let mark = ExtensionsBuilder::new().add(EXTENSION, self.to_json());
+                let mark = match self {
+                    Self::AnyTeam => mark.add(TEAM_EXTENSION, "optional"),
+                    Self::Open | Self::Role(_) => mark,
+                };
                 operation.extensions = Some(mark.build());
             }
         }
@@ -152,6 +177,15 @@ where
         handler: impl HttpServiceFactory + OpenApiFactory + 'static,
     ) -> Self {
         self.add(AccessRole::Operator, handler)
+    }
+
+    /// Adds a call of every caller, also of one that has to choose a team or has none.
+    pub(super) fn any_team(
+        self,
+        handler: impl HttpServiceFactory + OpenApiFactory + 'static,
+    ) -> Self {
+        let call = RestrictedCall::new(CallAccess::AnyTeam, handler);
+        Self(self.0.service(call))
     }
 
     fn add(

@@ -7,14 +7,15 @@ use std::net::IpAddr;
 
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::USER_AGENT;
-use actix_web::{Error, HttpRequest};
+use actix_web::{Error, HttpMessage, HttpRequest};
 use chrono::Utc;
 use serde_json::{Map, Value};
 use tallyhook_store::{
-    AuditActor, AuditActorKind, AuditResult, AuditTarget, NewAuditEvent, audited,
+    AuditActor, AuditActorKind, AuditResult, AuditTarget, NewAuditEvent, PersonName, SessionOwner,
+    StoreError, TeamId, audited,
 };
 
-use super::caller::{Caller, CallerKind};
+use super::caller::{AddressedTeam, Caller, CallerKind, KnownCaller};
 use super::{AccessRole, ApiError, ApiState, auth};
 use crate::config::TALLYHOOK_ADMIN_TOKEN;
 
@@ -53,9 +54,81 @@ const PREFERENCE: CallRecord = CallRecord::None("it sets a cookie of the browser
 const OPEN: CallRecord = CallRecord::None("its handler records it, once the caller is known");
 const SELECTION: &[&str] = &["ids", "id", "group", "event", "repo", "all", "reason"];
 
+const INVITATION: &[&str] = &["role", "login", "github_login", "name", "user"];
+const RULE: &[&str] = &[
+    "role",
+    "organization",
+    "org",
+    "github_org",
+    "github_team",
+    "team",
+];
+
 /// The unsafe calls and forms, and the exports, with their records. The name of an act is the thing
 /// and what was done to it.
 pub const RECORDS: &[(&str, CallRecord)] = &[
+    ("POST /invitations/{secret}", OPEN),
+    (
+        "POST /settings/sessions/end",
+        act("session.all_ended", "session", &[]),
+    ),
+    (
+        "POST /teams/choose",
+        CallRecord::None("it chooses the team that the session shows"),
+    ),
+    ("POST /teams", act("team.created", "team", &["name"])),
+    ("POST /api/teams", act("team.created", "team", &["name"])),
+    (
+        "POST /api/members",
+        act("member.added", "user", &["user", "login", "role"]),
+    ),
+    (
+        "PATCH /api/members/{user}",
+        act("member.role_changed", "user", &["role"]),
+    ),
+    (
+        "DELETE /api/members/{user}",
+        act("member.removed", "user", &[]),
+    ),
+    ("DELETE /api/me/membership", act("member.left", "team", &[])),
+    (
+        "POST /members/{id}/role",
+        act("member.role_changed", "user", &["role"]),
+    ),
+    (
+        "POST /members/{id}/remove",
+        act("member.removed", "user", &[]),
+    ),
+    (
+        "POST /api/invitations",
+        act("invitation.created", "invitation", INVITATION),
+    ),
+    (
+        "POST /members/invite",
+        act("invitation.created", "invitation", INVITATION),
+    ),
+    (
+        "DELETE /api/invitations/{id}",
+        act("invitation.ended", "invitation", &[]),
+    ),
+    (
+        "POST /members/invitations/{id}/end",
+        act("invitation.ended", "invitation", &[]),
+    ),
+    ("PUT /api/rules", act("rules.replaced", "team", &["rules"])),
+    ("POST /members/rules", act("rules.replaced", "team", RULE)),
+    (
+        "POST /members/rules/{id}/remove",
+        act("rules.replaced", "rule", &[]),
+    ),
+    (
+        "PUT /api/repositories/{owner}/{repo}",
+        act("repository.given", "repository", &["team"]),
+    ),
+    (
+        "DELETE /api/repositories/{owner}/{repo}",
+        act("repository.taken", "repository", &["team"]),
+    ),
     (
         "POST /webhooks/github",
         CallRecord::None("a delivery is a row of its own"),
@@ -293,7 +366,7 @@ impl PendingCall {
         api: &ApiState,
         request: &HttpRequest,
         (path, role): (&str, Option<AccessRole>),
-        caller: &Caller,
+        (known, team): (&KnownCaller, Option<TeamId>),
         body: ActBody<'_>,
     ) -> tallyhook_store::Result<Option<Self>> {
         let Some(CallRecord::Act {
@@ -315,8 +388,8 @@ impl PendingCall {
         });
         let event = NewAuditEvent {
             at: Utc::now(),
-            team: Some(caller.team).filter(|_| role != Some(AccessRole::Operator)),
-            actor: actor(api, caller).await?,
+            team: team.filter(|_| role != Some(AccessRole::Operator) || names_team(request)),
+            actor: actor(api, known).await?,
             action: action.to_owned(),
             target: AuditTarget {
                 kind: Some(target.to_owned()),
@@ -371,7 +444,7 @@ pub(crate) async fn note(
     let event = NewAuditEvent {
         at: Utc::now(),
         team: (!caller.may(AccessRole::Operator)).then_some(caller.team),
-        actor: actor(api, caller).await?,
+        actor: actor(api, &caller.known).await?,
         action: action.to_owned(),
         target: AuditTarget {
             kind: Some("record".to_owned()),
@@ -387,6 +460,10 @@ pub(crate) async fn note(
     Ok(api.store.add_audit_event(&event).await?)
 }
 
+fn names_team(request: &HttpRequest) -> bool {
+    request.extensions().get::<AddressedTeam>().is_some()
+}
+
 /// Returns the values in the path of a request, with slashes between them.
 fn named_in_path(pattern: &str, path: &str) -> Option<String> {
     let parts = pattern.split('/').zip(path.split('/'));
@@ -395,18 +472,95 @@ fn named_in_path(pattern: &str, path: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join("/"))
 }
 
-async fn actor(api: &ApiState, caller: &Caller) -> tallyhook_store::Result<AuditActor> {
-    let token = api.store.token_name(&caller.token).await?;
-    let kind = match caller.kind {
-        CallerKind::Operator => AuditActorKind::Operator,
-        CallerKind::Session => AuditActorKind::Session,
-        CallerKind::Token => AuditActorKind::Token,
+async fn actor(api: &ApiState, known: &KnownCaller) -> tallyhook_store::Result<AuditActor> {
+    let kind = match (known.kind, &known.owner) {
+        (CallerKind::Session, SessionOwner::Person(_)) => AuditActorKind::User,
+        (CallerKind::Session, SessionOwner::Token(_)) => AuditActorKind::Session,
+        (CallerKind::Operator, _) => AuditActorKind::Operator,
+        (CallerKind::Token, _) => AuditActorKind::Token,
+    };
+    let name = match &known.owner {
+        SessionOwner::Person(_) => known.person.as_ref().map(person_name),
+        SessionOwner::Token(token) => api.store.token_name(token).await?,
     };
     Ok(AuditActor {
         kind,
-        id: caller.login.clone(),
-        name: token.unwrap_or_else(|| TALLYHOOK_ADMIN_TOKEN.to_owned()),
+        id: known.login.clone(),
+        name: name.unwrap_or_else(|| TALLYHOOK_ADMIN_TOKEN.to_owned()),
     })
+}
+
+fn person_name(person: &PersonName) -> String {
+    let name = person.name.as_ref().or(person.login.as_ref());
+    name.cloned()
+        .unwrap_or_else(|| format!("user {}", person.id.0))
+}
+
+/// Starts a session as an act of its holder.
+///
+/// # Errors
+/// If the database fails.
+pub(super) async fn signed_in<T>(
+    api: &ApiState,
+    request: &HttpRequest,
+    (owner, team): (&SessionOwner, Option<TeamId>),
+    start: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let (kind, id, name) = match owner {
+        SessionOwner::Person(user) => {
+            let user = api.store.user(*user).await?;
+            let name = user.as_ref().map(|user| person_name(&user.person));
+            let login = user.and_then(|user| user.person.login);
+            (AuditActorKind::User, login, name)
+        }
+        SessionOwner::Token(token) => {
+            let name = api.store.token_name(token).await?;
+            (AuditActorKind::Session, None, name)
+        }
+    };
+    let actor = AuditActor {
+        kind,
+        id,
+        name: name.unwrap_or_else(|| TALLYHOOK_ADMIN_TOKEN.to_owned()),
+    };
+    let event = event(request, team, actor, "session.started");
+    audited(event, start).await.0
+}
+
+/// Accepts an invitation as an act of the person who has it.
+pub(super) async fn accepted<T>(
+    request: &HttpRequest,
+    by: Option<&KnownCaller>,
+    accept: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let person = by.and_then(|known| known.person.as_ref());
+    let actor = AuditActor {
+        kind: AuditActorKind::User,
+        id: person.and_then(|person| person.login.clone()),
+        name: person.map_or_else(|| "the holder of the link".to_owned(), person_name),
+    };
+    let event = event(request, None, actor, "invitation.accepted");
+    audited(event, accept).await.0
+}
+
+fn event(
+    request: &HttpRequest,
+    team: Option<TeamId>,
+    actor: AuditActor,
+    action: &str,
+) -> NewAuditEvent {
+    NewAuditEvent {
+        at: Utc::now(),
+        team,
+        actor,
+        action: action.to_owned(),
+        target: AuditTarget::default(),
+        before: None,
+        after: None,
+        ip: auth::peer(request).map(network),
+        agent: agent(request),
+        result: AuditResult::Ok,
+    }
 }
 
 fn agent(request: &HttpRequest) -> Option<String> {

@@ -12,8 +12,9 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tallyhook_store::{AccessRole, TokenHash};
 
+use super::access::CallAccess;
 use super::acts::{ActBody, PendingCall};
-use super::caller::Caller;
+use super::caller::{AddressedTeam, Caller, KnownCaller};
 use super::error::ApiError;
 use super::{ApiState, request_body, routes, same_origin, session_cookie};
 
@@ -49,6 +50,7 @@ pub(super) async fn require_caller(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    routes::resolve_team(&mut request);
     let refused = match admit(&mut request).await {
         Ok(None) => {
             return next
@@ -74,9 +76,9 @@ pub(super) async fn require_caller(
         .map_into_right_body())
 }
 
-/// Checks the caller, its role and the parameters of a request, and reads its body. A request for
-/// which no call is documented ends here, so that no handler runs without a role. Returns the
-/// administrative act that it is.
+/// Checks the caller, its team and role, and the parameters of a request, and reads its body. A
+/// request for which no call is documented ends here, so that no handler runs without a role.
+/// Returns the administrative act that it is.
 async fn admit(
     request: &mut ServiceRequest,
 ) -> Result<Option<(web::Data<ApiState>, PendingCall)>, ApiError> {
@@ -86,20 +88,39 @@ async fn admit(
     }
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
-    let caller = Caller::of_request(&api, request.request()).await?;
-    same_origin::refuse_forged(request.request(), &caller)?;
+    let known = KnownCaller::of_request(&api, request.request()).await?;
+    same_origin::refuse_forged(request.request(), &known)?;
     let route = routes::find(request.request());
     let route = route.ok_or_else(|| routes::missing(request.request(), true))?;
+    let caller = known.clone().in_team(&api, request.request()).await;
+    let names_team = request.extensions().get::<AddressedTeam>().is_some();
+    let needs_team = names_team || route.access != CallAccess::AnyTeam;
+    let caller = match caller {
+        Err(ApiError::TeamNeeded(_) | ApiError::Forbidden(_)) if !needs_team => None,
+        caller => Some(caller?),
+    };
     let role = route.access.role_for(request.request());
-    if let Some(role) = role {
+    if let (Some(caller), Some(role)) = (&caller, role) {
         caller.require(role)?;
     }
     route.check_query(request.query_string())?;
     let body = request_body::read(request).await?;
     let call = (&*route.parts.join("/"), role);
-    let body = ActBody::Json(&body);
-    let act = PendingCall::of(&api, request.request(), call, &caller, body).await?;
-    request.extensions_mut().insert(caller);
+    let team = caller.as_ref().map(|caller| caller.team);
+    let act = PendingCall::of(
+        &api,
+        request.request(),
+        call,
+        (&known, team),
+        ActBody::Json(&body),
+    );
+    let act = act.await?;
+    let mut extensions = request.extensions_mut();
+    extensions.insert(known);
+    if let Some(caller) = caller {
+        extensions.insert(caller);
+    }
+    drop(extensions);
     Ok(act.map(|act| (api, act)))
 }
 
@@ -113,6 +134,17 @@ pub(crate) struct AdmittedPage {
     pub(crate) fields: Vec<(String, String)>,
     /// The number of dead letters, for a caller who may see them.
     pub(crate) dead_letters: u64,
+    /// The slugs of the teams that the session's holder may choose.
+    pub(crate) teams: Vec<String>,
+}
+
+/// The need of a page for a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageTeam {
+    /// It shows what is of one.
+    Needed,
+    /// It is the same in each; a caller who has to choose one may see it.
+    Any,
 }
 
 /// Admits the request of a page: checks its caller and role and, if it changes something, that a
@@ -124,12 +156,18 @@ pub(crate) async fn admit_page(
     request: &mut ServiceRequest,
     path: &str,
     role: AccessRole,
+    team: PageTeam,
 ) -> Result<(AdmittedPage, Option<(web::Data<ApiState>, PendingCall)>), ApiError> {
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
-    let caller = Caller::of_request(&api, request.request()).await?;
+    let known = KnownCaller::of_request(&api, request.request()).await?;
+    let caller = match team {
+        PageTeam::Needed => known.in_team(&api, request.request()).await?,
+        PageTeam::Any => known.in_any_team(&api).await?,
+    };
     caller.require(role)?;
-    let cookie = session_cookie::read(request.request()).filter(|_| caller.session.is_some());
+    let session = caller.known.session;
+    let cookie = session_cookie::read(request.request()).filter(|_| session.is_some());
     let csrf_token = cookie.as_deref().map(session_cookie::csrf_token);
     let mut fields = Vec::new();
     if !request.method().is_safe() {
@@ -146,10 +184,16 @@ pub(crate) async fn admit_page(
         true => api.counts().await.map_or(0, |counts| counts.inbox.dead),
         false => 0,
     };
-    let (call, body) = ((path, Some(role)), ActBody::Form(&fields));
-    let act = PendingCall::of(&api, request.request(), call, &caller, body).await?;
+    let (call, by) = ((path, Some(role)), (&caller.known, Some(caller.team)));
+    let body = ActBody::Form(&fields);
+    let act = PendingCall::of(&api, request.request(), call, by, body).await?;
     let admitted = AdmittedPage {
         dead_letters,
+        teams: match session {
+            // The page itself says what fails.
+            Some(_) => api.teams_of(&caller.known).await.unwrap_or_default(),
+            None => Vec::new(),
+        },
         caller,
         csrf_token,
         fields,

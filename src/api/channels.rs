@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_store::{
     ChannelRecord, EventId, NotificationCounts, NotificationFilter, NotificationRow,
-    NotificationState, Result as StoreResult, Store,
+    NotificationState, Result as StoreResult, Store, TeamStore,
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
 use super::input::QueryInput;
 use super::page::{self, ListCount, Page, PageSize};
-use super::{ApiState, rfc3339};
+use super::rfc3339;
+use super::team_api::TeamApi;
 use crate::notify::{Channel, ChannelKind, ChannelTestResult, Channels, Notification};
 
 /// A channel of the settings with its progress.
@@ -68,13 +69,17 @@ pub struct NotificationItem {
 /// If the database fails.
 pub async fn items(channels: &Channels, store: &Store) -> StoreResult<Vec<ChannelItem>> {
     let mut records = store.channels().await?;
-    let of = |channel: &Channel| {
-        let at = records
-            .iter()
-            .position(|record| record.name == channel.name);
-        item(channel, at.map(|at| records.swap_remove(at)))
-    };
-    Ok(channels.iter().map(of).collect())
+    let items = channels
+        .iter()
+        .map(|channel| known_item(channel, &mut records));
+    Ok(items.collect())
+}
+
+/// Returns a channel with its record, which is taken from the list.
+fn known_item(channel: &Channel, records: &mut Vec<ChannelRecord>) -> ChannelItem {
+    let mut known = records.iter();
+    let at = known.position(|record| (record.team, &record.name) == (channel.team, &channel.name));
+    item(channel, at.map(|at| records.swap_remove(at)))
 }
 
 fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
@@ -105,19 +110,21 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
     responses((status = 200, body = Page<ChannelItem>))
 )]
 #[get("/channels")]
-pub(super) async fn list(
-    api: web::Data<ApiState>,
-) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
+pub(super) async fn list(api: TeamApi) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
     Ok(web::Json(Page::new(api.channel_items().await?, None)))
 }
 
-impl ApiState {
+impl TeamApi {
     /// Answers as `GET /api/channels`.
     ///
     /// # Errors
     /// Those of the API.
     pub(crate) async fn channel_items(&self) -> Result<Vec<ChannelItem>, ApiError> {
-        Ok(items(&self.channels, &self.store).await?)
+        let mut records = self.store.channels().await?;
+        let channels = self.team_channels();
+        Ok(channels
+            .map(|channel| known_item(channel, &mut records))
+            .collect())
     }
 
     /// Makes a notification that was given up pending again, with all attempts, as `POST
@@ -132,7 +139,7 @@ impl ApiState {
     ) -> Result<(), ApiError> {
         let dead = ApiError::NotFound("notification that was given up");
         // No worker sends for a channel that is not in the settings.
-        let channel = self.channels.named(channel);
+        let channel = self.channel(channel);
         let channel = channel.ok_or(ApiError::NotFound("channel"))?;
         let Ok(event) = event_id.parse::<EventId>() else {
             return Err(dead);
@@ -148,7 +155,7 @@ impl ApiState {
     /// # Errors
     /// Those of the API.
     pub(crate) async fn test_channel(&self, name: &str) -> Result<ChannelTestResult, ApiError> {
-        let channel = self.channels.named(name);
+        let channel = self.channel(name);
         let channel = channel.ok_or(ApiError::NotFound("channel"))?;
         Ok(self.channels.test(channel, Utc::now()).await)
     }
@@ -166,7 +173,7 @@ impl ApiState {
 )]
 #[post("/channels/{name}/test")]
 pub(super) async fn test(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     name: web::Path<String>,
 ) -> Result<web::Json<ChannelTestResult>, ApiError> {
     Ok(web::Json(api.test_channel(&name).await?))
@@ -197,7 +204,7 @@ pub(super) struct RetriedNotification {
 )]
 #[post("/notifications/{event_id}/{channel}/retry")]
 pub(super) async fn retry(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (event_id, channel) = path.into_inner();
@@ -233,14 +240,14 @@ pub(super) struct NotificationsQuery {
 )]
 #[get("/notifications")]
 pub(super) async fn list_notifications(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(query): QueryInput<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {
     Ok(web::Json(listed(&api.store, query).await?))
 }
 
 pub(super) async fn listed(
-    store: &Store,
+    store: &TeamStore,
     query: NotificationsQuery,
 ) -> Result<Page<NotificationItem>, ApiError> {
     let NotificationsQuery {

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::{RepoId, Timestamp};
-use tallyhook_store::{RepositoryGap, Store};
+use tallyhook_store::{RepositoryGap, TeamStore};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
@@ -39,7 +39,7 @@ pub struct IncompleteRepository {
 
 impl DataFreshness {
     pub(super) async fn read(
-        store: &Store,
+        store: &TeamStore,
         repo: Option<RepoId>,
         not_computed: u64,
     ) -> Result<Self, ApiError> {

@@ -18,7 +18,15 @@ use super::{add_routes, error, session_cookie};
 #[openapi(
     info(
         title = "Tallyhook",
-        description = "Self-hosted GitHub event processor: pull requests and where their time goes."
+        description = "Self-hosted GitHub event processor: pull requests and where their time goes.\n\n\
+            **Teams.** A call whose `x-tallyhook-access` has the class `team` acts in one team. The \
+            short path `/api/...` means the team of the token, or the one that the session chose, or \
+            the only one of the person; a person in several who has chosen none gets 409 \
+            `team_needed`. Each of these calls is at `/api/teams/{team}/...`, too, in place of \
+            `/api/...`, and acts in the team of that slug: `/api/teams/mobile/prs` is `/api/prs` of \
+            the team `mobile`. A team that the caller is not in answers as one that does not exist. \
+            Operators are in every team. A call with `x-tallyhook-team: optional` is answered \
+            without a team, too."
     ),
     // Its route belongs to the role ingest.
     paths(crate::ingest::receive),
@@ -47,6 +55,8 @@ use super::{add_routes, error, session_cookie};
         (name = "tasks", description = "Tasks and their pull requests"),
         (name = "notifications", description = "Notifications over WebSocket and channels"),
         (name = "settings", description = "The settings in force"),
+        (name = "teams", description = "Teams: the caller's, and new ones"),
+        (name = "members", description = "Members of the team, invitations, and rules about GitHub"),
         (name = "audit", description = "The record of administrative acts and of requests to GitHub"),
         (name = "tokens", description = "API tokens of the team"),
         (name = "sessions", description = "The caller, and browsers that signed in"),
@@ -83,13 +93,14 @@ const BODY_ERRORS: [(&str, &str); 3] = [
 ];
 
 /// The parts of paths, where a call does not describe its own.
-const PATH_PARAMETERS: [(&str, &str); 6] = [
+const PATH_PARAMETERS: [(&str, &str); 7] = [
     ("owner", "the owner of the repository"),
     ("repo", "the name of the repository"),
     ("number", "the number of the pull request"),
     ("guid", "GitHub's id of the delivery"),
     ("id", "its id, as lists show it"),
     ("name", "its name"),
+    ("user", "the id of the person"),
 ];
 
 /// Returns the API's description, OpenAPI 3.1 in JSON.

@@ -40,6 +40,8 @@ pub enum ApiError {
     /// Numbers of single people are not shown, and the token is of none of them.
     PeopleHidden,
     NotFound(&'static str),
+    /// The caller is in several teams, of these slugs, and has to name one.
+    TeamNeeded(Vec<String>),
     Conflict(String),
     /// The database failed.
     Unavailable(StoreError),
@@ -86,6 +88,7 @@ impl ApiError {
             Self::Forbidden(_) | Self::RoleMissing { .. } => "forbidden",
             Self::PeopleHidden => "people_hidden",
             Self::NotFound(_) => "not_found",
+            Self::TeamNeeded(_) => "team_needed",
             Self::Conflict(_) => "conflict",
             Self::Unavailable(_) | Self::Busy(_) => "unavailable",
             Self::GithubAccessMissing => "github_access_missing",
@@ -137,6 +140,12 @@ impl fmt::Display for ApiError {
             ),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
+            Self::TeamNeeded(teams) => write!(
+                f,
+                "you are in several teams: name one in the path, as in /api/teams/TEAM/prs, or \
+                 choose one on the page of teams; yours are {}",
+                teams.join(", ")
+            ),
             Self::Unavailable(_) => f.write_str("the database is not available; try again"),
             Self::GithubAccessMissing => f.write_str(
                 "there is no access to GitHub: set GITHUB_TOKEN, or GITHUB_APP_ID and \
@@ -163,7 +172,9 @@ impl ResponseError for ApiError {
                 StatusCode::FORBIDDEN
             }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::TeamNeeded(_) | Self::GithubAccessMissing => {
+                StatusCode::CONFLICT
+            }
             Self::Unavailable(_) | Self::Busy(_) | Self::GithubUnavailable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -212,6 +223,7 @@ fn github_response(error: &GithubError) -> (StatusCode, &'static str) {
         | GithubError::SsoRequired { .. } => (StatusCode::CONFLICT, "github_access_refused"),
         GithubError::Limited { .. }
         | GithubError::Unreachable { .. }
+        | GithubError::NotRecorded { .. }
         | GithubError::Unknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "github_unavailable"),
         GithubError::Refused { .. }
         | GithubError::SecretDetected { .. }

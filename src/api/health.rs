@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use chrono::{TimeDelta, Utc};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -12,7 +12,8 @@ use tallyhook_core::github::types::Timestamp;
 use tallyhook_queue::Health;
 use tallyhook_store::{ChannelBacklog, Moment, StoreError, WaitingGroup};
 
-use super::{ApiState, StoredCounts};
+use super::error::ApiError;
+use super::{ApiState, StoredCounts, auth};
 use crate::telemetry::{
     self, BACKFILL_PACE, BACKFILLS, CHANNEL_FAILURES, DEAD_LETTERS, INBOX, MONITORS, MetricSource,
     NOTIFICATIONS_DEAD, NOTIFICATIONS_PENDING, OLDEST_PENDING, OPEN_PULL_REQUESTS,
@@ -181,15 +182,30 @@ async fn notifier(api: &ApiState) -> &'static str {
     }
 }
 
-/// Metrics for Prometheus.
+/// Metrics for Prometheus. With `METRICS_TOKEN` the request has to send it, and repositories are named;
+/// without that setting no label names one.
 #[utoipa::path(
-    tag = "health", operation_id = "metrics",
+    tag = "health", operation_id = "metrics", security((), ("token" = [])),
     responses((status = 200, body = String, content_type = "text/plain",
-        description = "the text format of Prometheus"))
+        description = "the text format of Prometheus"),
+        (status = 401, body = super::error::ApiErrorBody,
+            description = "`METRICS_TOKEN` is set, and is not the token of the request"))
 )]
 #[get("/metrics")]
-pub(super) async fn prometheus(api: web::Data<ApiState>) -> HttpResponse {
+pub(super) async fn prometheus(
+    api: web::Data<ApiState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let mut text = telemetry::render_metrics();
+    match api.config.metrics_token.as_deref().map(auth::hash) {
+        // The time to compare digests reveals nothing about the secrets.
+        Some(token) if auth::bearer(request.headers()).map(auth::hash) != Some(token) => {
+            let is_sent = auth::bearer(request.headers()).is_some();
+            return Err(api.wrong_tokens.refuse(auth::peer(&request), is_sent));
+        }
+        Some(_) => {}
+        None => text = telemetry::without_repositories(&text),
+    }
     match api.counts().await {
         Ok(counts) => text += &stored_gauges(&counts),
         // The process's own metrics matter the most when something fails.
@@ -197,9 +213,9 @@ pub(super) async fn prometheus(api: web::Data<ApiState>) -> HttpResponse {
             tracing::warn!(%error, "/metrics lacks the gauges of stored state: {error}");
         }
     }
-    HttpResponse::Ok()
+    Ok(HttpResponse::Ok()
         .insert_header(ContentType::plaintext())
-        .body(text)
+        .body(text))
 }
 
 /// Renders gauges of stored state, read from the database so that every process shows the same.

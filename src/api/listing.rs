@@ -12,17 +12,17 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_core::text::one_line;
 use tallyhook_store::{
     DetailFilter, LOOKED_AT, ListOrder, ListPlace, PartyName, PullRequestFilter, SortKey,
-    StateFilter, Store,
+    StateFilter, TeamStore,
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::ApiState;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::input::{QueryInput, enumerated, suggestion};
 use super::metrics::ClockQuery;
 use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
+use super::team_api::TeamApi;
 use crate::times::TimePoint;
 
 /// The longest range of merges that is sorted by a value without an index.
@@ -193,7 +193,7 @@ type ListCursor = (i64, RepoId, PrNumber, String);
 )]
 #[get("/prs")]
 pub(super) async fn list(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     caller: web::ReqData<Caller>,
     QueryInput(query): QueryInput<ListQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
@@ -209,7 +209,7 @@ pub(super) async fn list(
 
 /// Returns a page of stored pull requests; `me` is the login of the reader.
 pub(super) async fn listed(
-    store: &Store,
+    store: &TeamStore,
     rules: &NumberRules,
     query: ListQuery,
     clock: &ClockQuery,

@@ -8,11 +8,10 @@ use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{LoadFilter, LoadParty, ReviewLoad};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ApiState;
-use super::caller::Caller;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::QueryInput;
 use super::reads::StoreReads;
+use super::team_api::TeamApi;
 use super::waiting::WaitingOnKind;
 use crate::times::TimePoint;
 
@@ -61,15 +60,10 @@ pub struct LoadItem {
 )]
 #[get("/reviews/load")]
 pub(super) async fn load(
-    api: web::Data<ApiState>,
-    caller: web::ReqData<Caller>,
+    api: TeamApi,
     QueryInput(query): QueryInput<LoadQuery>,
 ) -> Result<web::Json<LoadAnswer>, ApiError> {
-    let reads = StoreReads {
-        me: caller.login.clone(),
-        ..api.reads()
-    };
-    answer(&reads, query).await.map(web::Json)
+    answer(&api.reads(), query).await.map(web::Json)
 }
 
 /// Returns the load as the reader may see it.

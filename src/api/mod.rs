@@ -22,8 +22,10 @@ mod freshness;
 mod health;
 mod health_report;
 mod input;
+mod invitations;
 mod listing;
 mod load;
+mod members;
 mod metrics;
 mod one_time_login;
 mod origin;
@@ -33,6 +35,7 @@ mod reads;
 mod repositories;
 mod request_body;
 mod routes;
+mod rules;
 mod same_origin;
 mod session_cookie;
 mod sessions;
@@ -42,6 +45,9 @@ mod sync;
 mod task_links;
 mod task_pull_request;
 mod tasks;
+mod team_api;
+mod team_repositories;
+mod teams;
 mod tokens;
 mod uses;
 mod waiting;
@@ -67,12 +73,12 @@ use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
 pub use tallyhook_store::{
-    AccessRole, DEFAULT_TEAM, DeadLetterGroup, NO_REPOSITORY, NotificationState, RunState,
-    SyncStatus, TaskCause,
+    AccessRole, DEFAULT_TEAM, DeadLetterGroup, InvitationOffer, MemberSource, NO_REPOSITORY,
+    NotificationState, RunState, SyncStatus, TaskCause,
 };
 use tallyhook_store::{
     BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, SealingKeyId, Store,
-    TokenHash, TrackedRepository, WaitingFilter, WaitingGroup, WatchCounts,
+    TeamId, TeamStore, TokenHash, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -84,9 +90,9 @@ pub use self::acts::{CallRecord, RECORDS, record_of};
 pub(crate) use self::answers::{names_first, prefers_html};
 pub use self::audit::{AuditActorItem, AuditItem, AuditTargetItem, GithubCallItem, RecordFormat};
 pub(crate) use self::audit::{RecordFilter, RecordQuery};
-pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, admit_page};
-pub(crate) use self::caller::Caller;
+pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, PageTeam, admit_page};
 pub use self::caller::CallerKind;
+pub(crate) use self::caller::{Caller, KnownCaller};
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub(crate) use self::csv_list::{CSV, CsvList};
 pub use self::data_freshness::{DataFreshness, IncompleteRepository};
@@ -106,10 +112,13 @@ pub(crate) use self::explain::flag_sentence;
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::health_report::{HealthReport, QueueKind};
+pub use self::invitations::{InvitationCreated, InvitationItem};
+pub(crate) use self::invitations::{InviteBody, accept_invitation, create_link};
 pub use self::load::{LoadAnswer, LoadItem};
+pub use self::members::{MemberItem, PersonItem};
 pub use self::metrics::{
-    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, MeasuredItem, MeasuredPoints,
-    PointItem, TimeRange, TimeRanges,
+    BucketSummary, ComparedTime, CycleTime, ExplainedPercentile, FlowAnswers, MeasuredItem,
+    MeasuredPoints, PointItem, TimeRange, TimeRanges,
 };
 pub use self::one_time_login::OneTimeLogins;
 pub use self::page::{ListCount, Page};
@@ -121,6 +130,9 @@ pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub(crate) use self::repositories::{AddedRepository, TrackRequest};
 pub(crate) use self::routes::unrouted;
+pub(crate) use self::rules::RuleBody;
+pub use self::rules::RuleItem;
+pub(crate) use self::session_cookie::form_token;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub(crate) use self::sessions::{StartedSession, is_own_path, sign_in, sign_in_once};
 pub use self::settings::{CalendarItem, GithubAccess, SettingsAnswer};
@@ -134,6 +146,8 @@ pub(crate) use self::task_links::LinkRequest;
 pub(crate) use self::task_pull_request::OpenPullRequestBody;
 pub(crate) use self::tasks::{ChangeTaskBody, CreateTaskBody};
 pub use self::tasks::{HistoryItem, LinkedPullRequest, TaskDetail, TaskItem};
+pub(crate) use self::team_api::TeamApi;
+pub use self::teams::TeamCreated;
 pub(crate) use self::tokens::CreateTokenBody;
 pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
@@ -154,8 +168,8 @@ pub struct ApiState {
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
-    /// `owner/name`, the repository of `/api/prs/{number}`.
-    pub default_repository: Option<String>,
+    /// The repository of `/api/prs/{number}`.
+    pub default_repository: Option<DefaultRepository>,
     /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
     pub wrong_tokens: WrongTokens,
@@ -185,6 +199,14 @@ pub struct ApiState {
     pub config: Arc<Config>,
     /// Held while the checks of `POST /api/doctor` run: they send requests to GitHub.
     pub examining: Mutex<()>,
+}
+
+/// The default repository, which is of one team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultRepository {
+    /// `owner/name`
+    pub name: String,
+    pub team: TeamId,
 }
 
 /// The last counts and the time when they were read.
@@ -228,7 +250,7 @@ impl ApiState {
         let counts = StoredCounts {
             sealed: self.store.sealed_counts().await?,
             inbox: self.store.counts().await?,
-            watches: self.watches().await?,
+            watches: self.store.watch_counts(self.watches_due()).await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
             repositories: self.store.repository_counts().await?,
@@ -240,22 +262,26 @@ impl ApiState {
         Ok(counts)
     }
 
-    async fn watches(&self) -> tallyhook_store::Result<WatchCounts> {
+    /// Returns the time before which a watched pull request was checked that is due.
+    fn watches_due(&self) -> Moment {
         let interval =
             TimeDelta::from_std(self.sync.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
-        self.store
-            .watch_counts(Utc::now().checked_sub_signed(interval).unwrap_or_default())
-            .await
+        Utc::now().checked_sub_signed(interval).unwrap_or_default()
     }
 
-    /// Returns the backlogs of the channels of the settings.
+    /// Returns the backlogs of the channels of the settings, of all teams.
     async fn backlogs(&self) -> tallyhook_store::Result<Vec<ChannelBacklog>> {
-        let names: Vec<_> = self
-            .channels
-            .iter()
-            .map(|channel| channel.name.as_str())
-            .collect();
-        self.store.backlogs(&names).await
+        let mut names: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+        for channel in self.channels.iter() {
+            let of_team = names.entry(channel.team.0).or_default();
+            of_team.push(channel.name.as_str());
+        }
+        let mut backlogs = Vec::new();
+        for (team, names) in names {
+            backlogs.extend(self.store.of_team(TeamId(team)).backlogs(&names).await?);
+        }
+        backlogs.sort_by(|one, two| one.channel.cmp(&two.channel));
+        Ok(backlogs)
     }
 
     fn github(&self) -> Result<&Client, error::ApiError> {
@@ -263,23 +289,13 @@ impl ApiState {
             .as_ref()
             .ok_or(error::ApiError::GithubAccessMissing)
     }
-
-    /// Returns the repository of an optional query parameter.
-    async fn repository(&self, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
-        repository(&self.store, name).await
-    }
-
-    async fn tracked(&self, owner: &str, repo: &str) -> Result<TrackedRepository, error::ApiError> {
-        let tracked = match self.store.repository_id(&format!("{owner}/{repo}")).await? {
-            Some(id) => self.store.tracked_repository(id).await?,
-            None => None,
-        };
-        tracked.ok_or(error::ApiError::NotFound("tracked repository"))
-    }
 }
 
 /// Returns the repository of an optional query parameter.
-async fn repository(store: &Store, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
+async fn repository(
+    store: &TeamStore,
+    name: Option<&str>,
+) -> Result<Option<RepoId>, error::ApiError> {
     let Some(name) = name else { return Ok(None) };
     let id = store.repository_id(name).await?;
     id.map(Some).ok_or(error::ApiError::NotFound("repository"))
@@ -382,16 +398,31 @@ fn with_caller() -> Scope<
         .operator(deliveries::requeue)
         .operator(health_report::show)
         .operator(doctor::examine)
+        .operator(team_repositories::list)
+        .operator(team_repositories::give)
+        .operator(team_repositories::take)
         .admin(settings::show)
         .admin(audit::acts)
         .admin(audit::calls)
         .admin(tokens::list)
         .admin(tokens::create)
         .admin(tokens::revoke)
-        .viewer(sessions::show)
-        .viewer(sessions::list)
-        .viewer(sessions::end_all)
-        .viewer(sessions::end)
+        .any_team(sessions::show)
+        .any_team(sessions::list)
+        .any_team(sessions::end_all)
+        .any_team(sessions::end)
+        .any_team(teams::list)
+        .operator(teams::create)
+        .viewer(members::leave)
+        .admin(members::list)
+        .admin(members::add)
+        .admin(members::set_role)
+        .admin(members::remove)
+        .admin(invitations::list)
+        .admin(invitations::create)
+        .admin(invitations::end)
+        .admin(rules::list)
+        .admin(rules::replace)
         .otherwise(web::to(async |request: HttpRequest| {
             unrouted(&request, &[], true)
         }))
@@ -400,6 +431,17 @@ fn with_caller() -> Scope<
 /// Returns the path of the public address: empty, or such as `/tallyhook`.
 fn base_path(request: &HttpRequest) -> &str {
     public_url(request).map_or("", PublicUrl::path)
+}
+
+/// Returns the address of a path of this server as others reach it.
+pub(crate) fn public_address(request: &HttpRequest, path: &str) -> String {
+    match public_url(request) {
+        Some(url) => format!("{}{}{path}", url.origin(), url.path()),
+        None => {
+            let connection = request.connection_info();
+            format!("{}://{}{path}", connection.scheme(), connection.host())
+        }
+    }
 }
 
 fn public_url(request: &HttpRequest) -> Option<&PublicUrl> {

@@ -15,17 +15,17 @@ use tallyhook_core::domain::timings::{PullRequestState, Stages, segments, standi
 use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::event::{FetchedCommit, ReviewState, SubjectKind};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook_store::{PullRequestDurations, PullRequestRow, Store};
+use tallyhook_store::{PullRequestDurations, PullRequestRow, Store, TeamStore};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::ApiState;
 use super::business::BusinessItem;
 use super::commits::CommitItem;
 use super::error::ApiError;
 use super::explain::{ExplainedParts, NumbersExplanation, explain};
 use super::input::QueryInput;
 use super::origin::OriginItem;
+use super::team_api::TeamApi;
 use super::waiting::{WaitingAbout, WaitingItem};
 
 /// A pull request and its numbers. Unknown is null.
@@ -216,16 +216,16 @@ pub struct TimelineEntry {
 )]
 #[get("/prs/{number}")]
 pub(super) async fn of_default_repository(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     number: web::Path<i64>,
     QueryInput(fresh): QueryInput<FreshQuery>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
-    let name = api.default_repository.clone().ok_or_else(|| {
+    let name = api.default_repository().ok_or_else(|| {
         let message = "no default repository: set GITHUB_REPO_OWNER and GITHUB_REPO_NAME, or use \
                        /api/repos/OWNER/REPO/prs/NUMBER";
         ApiError::Conflict(message.to_owned())
     })?;
-    show(&api, &name, PrNumber(*number), fresh.fresh).await
+    show(&api, name, PrNumber(*number), fresh.fresh).await
 }
 
 /// One pull request.
@@ -244,7 +244,7 @@ pub(super) async fn of_default_repository(
 )]
 #[get("/repos/{owner}/{repo}/prs/{number}")]
 pub(super) async fn of_repository(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String, i64)>,
     QueryInput(fresh): QueryInput<FreshQuery>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
@@ -268,7 +268,7 @@ pub(super) struct FreshQuery {
 }
 
 async fn show(
-    api: &ApiState,
+    api: &TeamApi,
     name: &str,
     number: PrNumber,
     fresh: bool,
@@ -276,7 +276,7 @@ async fn show(
     api.pull_request(name, number, fresh).await.map(web::Json)
 }
 
-impl ApiState {
+impl TeamApi {
     /// Returns a pull request as it is stored; `fresh` fetches it from GitHub first. One that is
     /// old is fetched in the background.
     pub(crate) async fn pull_request(
@@ -289,7 +289,8 @@ impl ApiState {
         if fresh {
             self.refresh(name, key).await?;
         }
-        let detail = stored(&self.store, &self.rules, key).await?;
+        let stores = (&self.store, &self.instance().store);
+        let detail = stored(stores, &self.rules, key).await?;
         let PullRequestItem {
             repo_access, as_of, ..
         } = detail.pull_request;
@@ -301,7 +302,11 @@ impl ApiState {
 }
 
 /// Returns the key of a pull request in a repository of that name.
-pub(super) async fn key_of(store: &Store, name: &str, number: PrNumber) -> Result<PrKey, ApiError> {
+pub(super) async fn key_of(
+    store: &TeamStore,
+    name: &str,
+    number: PrNumber,
+) -> Result<PrKey, ApiError> {
     let repo = store.repository_id(name).await?;
     let repo = repo.ok_or(ApiError::NotFound("pull request"))?;
     Ok(PrKey { repo, number })
@@ -309,14 +314,16 @@ pub(super) async fn key_of(store: &Store, name: &str, number: PrNumber) -> Resul
 
 /// Returns a pull request as it is stored.
 pub(super) async fn stored(
-    store: &Store,
+    (store, facts): (&TeamStore, &Store),
     rules: &NumberRules,
     key: PrKey,
 ) -> Result<PullRequestDetail, ApiError> {
+    // The row says whether the team sees it; facts are read only then.
     let row = store.pull_request(key).await?;
-    let known = store.load(&[key]).await?.into_iter().next();
-    let commits = store.commits(key).await?;
-    let mut found = row
+    let row = row.ok_or(ApiError::NotFound("pull request"))?;
+    let known = facts.load(&[key]).await?.into_iter().next();
+    let commits = facts.commits(key).await?;
+    let mut found = Some(row)
         .zip(known)
         .and_then(|(row, known)| detail(row, &known.pull_request, commits, ReadContext::now(rules)))
         .ok_or(ApiError::NotFound("pull request"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::{DeadLetterGroup, Store};
+use tallyhook_store::{DeadLetterGroup, Store, TeamStore};
 
 use super::deliveries::DeadLettersQuery;
 use super::error::ApiError;
@@ -14,15 +14,17 @@ use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     ApiState, ComparedTime, CycleTime, DeliveryCheck, DeliveryDetail, DeliveryItem,
-    DurationDistribution, ExplainedPercentile, LoadAnswer, MeasuredPoints, NotificationItem,
-    PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels, deliveries, listing,
-    load, metrics, pull_requests, sync, waiting,
+    DurationDistribution, ExplainedPercentile, FlowAnswers, LoadAnswer, MeasuredPoints,
+    NotificationItem, PullRequestDetail, PullRequestItem, SyncRunItem, WaitingAnswer, channels,
+    deliveries, listing, load, metrics, pull_requests, sync, waiting,
 };
 
-/// A store that is read as the API reads it. A `query` is the query string of the same call.
+/// A store that is read as the API reads it for one team. A `query` is the query string of the same call.
 #[derive(Clone)]
 pub struct StoreReads {
-    pub store: Store,
+    pub store: TeamStore,
+    /// For what is the installation's: deliveries and dead letters.
+    pub instance: Store,
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
@@ -30,15 +32,14 @@ pub struct StoreReads {
     pub me: Option<String>,
 }
 
-impl ApiState {
-    /// Returns the reads of this process.
-    pub(crate) fn reads(&self) -> StoreReads {
-        StoreReads {
-            store: self.store.clone(),
-            rules: Arc::clone(&self.rules),
-            show_people: self.show_people,
-            me: None,
-        }
+/// Returns the reads of this process, for a team.
+pub(super) fn of_team(api: &ApiState, store: TeamStore) -> StoreReads {
+    StoreReads {
+        store,
+        instance: api.store.clone(),
+        rules: Arc::clone(&api.rules),
+        show_people: api.show_people,
+        me: None,
     }
 }
 
@@ -62,7 +63,8 @@ impl StoreReads {
         number: PrNumber,
     ) -> Result<PullRequestDetail, ApiError> {
         let key = pull_requests::key_of(&self.store, repo, number).await?;
-        pull_requests::stored(&self.store, &self.rules, key).await
+        let stores = (&self.store, &self.instance);
+        pull_requests::stored(stores, &self.rules, key).await
     }
 
     /// Answers as `GET /api/metrics/cycle-time`.
@@ -105,6 +107,17 @@ impl StoreReads {
         metrics::pointed(self, &range, &clock, query).await
     }
 
+    /// Answers as four calls about the durations of one range, from one read. `query` has the
+    /// parameters of all of them.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn flow(&self, query: &str) -> Result<FlowAnswers, ApiError> {
+        let (range, clock) = (parse_query(query)?, parse_query(query)?);
+        let measured = (&parse_query(query)?, &parse_query(query)?);
+        metrics::flow(self, &range, &clock, parse_query(query)?, measured).await
+    }
+
     /// Answers as `GET /api/metrics/explain`.
     ///
     /// # Errors
@@ -136,7 +149,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
-        deliveries::listed(&self.store, parse_query(query)?).await
+        deliveries::listed(&self.instance, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/notifications`.
@@ -169,7 +182,7 @@ impl StoreReads {
     /// Those of the API.
     pub async fn dead_letters(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
         let query: DeadLettersQuery = parse_query(query)?;
-        deliveries::listed(&self.store, query.into()).await
+        deliveries::listed(&self.instance, query.into()).await
     }
 
     /// Answers as `GET /api/dead-letters/groups`.
@@ -177,7 +190,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn dead_letter_groups(&self) -> Result<Page<DeadLetterGroup>, ApiError> {
-        deliveries::groups(&self.store).await
+        deliveries::groups(&self.instance).await
     }
 
     /// Answers as `GET /api/deliveries/{guid}` for an id.
@@ -185,7 +198,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn delivery(&self, id: i64) -> Result<DeliveryDetail, ApiError> {
-        deliveries::of_id(&self.store, id).await
+        deliveries::of_id(&self.instance, id).await
     }
 
     /// Answers as `GET /api/delivery-payloads/{id}`.
@@ -193,7 +206,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn delivery_payload(&self, id: i64) -> Result<String, ApiError> {
-        deliveries::payload_text(&self.store, id).await
+        deliveries::payload_text(&self.instance, id).await
     }
 
     /// Answers as `POST /api/deliveries/{id}/check`, which writes nothing.
@@ -201,6 +214,6 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn checked_delivery(&self, id: i64) -> Result<DeliveryCheck, ApiError> {
-        deliveries::checked(&self.store, &self.rules, id).await
+        deliveries::checked(&self.instance, &self.rules, id).await
     }
 }

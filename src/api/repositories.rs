@@ -19,8 +19,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, ApiErrorBody};
 use super::input::{JsonInput, QueryInput, parse_query};
 use super::page::{self, ListCount, Page, PageSize};
+use super::rfc3339;
 use super::sync::run_id;
-use super::{ApiState, rfc3339};
+use super::team_api::TeamApi;
 use crate::sync::fetch;
 use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
@@ -89,16 +90,13 @@ type RepositoryCursor = (String, RepoId);
 )]
 #[get("/repos")]
 pub(super) async fn list(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(query): QueryInput<RepositoriesQuery>,
 ) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
     Ok(web::Json(listed(&api, query).await?))
 }
 
-async fn listed(
-    api: &ApiState,
-    query: RepositoriesQuery,
-) -> Result<Page<RepositoryItem>, ApiError> {
+async fn listed(api: &TeamApi, query: RepositoriesQuery) -> Result<Page<RepositoryItem>, ApiError> {
     // All of most installations, which clients that know no pages have always been given.
     let size = query.per_page.unwrap_or(PageSize::MAX);
     let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
@@ -121,7 +119,7 @@ async fn listed(
     })
 }
 
-impl ApiState {
+impl TeamApi {
     /// Answers as `GET /api/repos`.
     ///
     /// # Errors
@@ -151,6 +149,7 @@ impl ApiState {
         added: TrackRequest,
     ) -> Result<(bool, AddedRepository), ApiError> {
         let now = Utc::now();
+        self.check_may_ask(&added.repo, "repository").await?;
         let hook = match &added.webhook_url {
             None => None,
             Some(url) => Some((checked_endpoint(url)?, hook_secret(self)?)),
@@ -162,7 +161,8 @@ impl ApiState {
         };
         let is_new = self.store.track(&found, now).await?;
         if is_new && self.github.is_some() {
-            self.store
+            let store = &self.instance().store;
+            store
                 .request_run(found.id, &self.sync.backfill.into(), now)
                 .await?;
         }
@@ -223,7 +223,7 @@ pub(crate) struct AddedRepository {
 )]
 #[post("/repos")]
 pub(super) async fn add(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     JsonInput(added): JsonInput<TrackRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let (is_new, added) = api.track(added).await?;
@@ -244,7 +244,7 @@ fn checked_endpoint(url: &str) -> Result<String, ApiError> {
     })
 }
 
-fn hook_secret(api: &ApiState) -> Result<HookSecret, ApiError> {
+fn hook_secret(api: &TeamApi) -> Result<HookSecret, ApiError> {
     let why = "GITHUB_WEBHOOK_SECRET is not set here: set it to the secret that GitHub signs with";
     let first = api.secrets.borrow().first.clone();
     first.ok_or_else(|| ApiError::Conflict(why.to_owned()))
@@ -253,7 +253,7 @@ fn hook_secret(api: &ApiState) -> Result<HookSecret, ApiError> {
 /// Creates the webhook. A failure is part of the answer and not an error, since the repository is
 /// tracked by then.
 async fn create_hook(
-    api: &ApiState,
+    api: &TeamApi,
     name: &str,
     url: &str,
     secret: &HookSecret,
@@ -286,14 +286,14 @@ fn hook_to_create_by_hand(url: &str, why: String) -> RegisteredWebhook {
 }
 
 /// Returns a repository of which webhooks arrived.
-async fn known_repository(api: &ApiState, name: &str) -> Result<Option<Repository>, ApiError> {
+async fn known_repository(api: &TeamApi, name: &str) -> Result<Option<Repository>, ApiError> {
     let id = api.store.repository_id(name).await?;
     Ok(id.map(|id| Repository::named(id, name)))
 }
 
 /// Fetches a repository from GitHub. A client waits for the answer, so that the limit is shorter
 /// than elsewhere.
-async fn fetch_repository(api: &ApiState, name: &str) -> Result<Repository, ApiError> {
+async fn fetch_repository(api: &TeamApi, name: &str) -> Result<Repository, ApiError> {
     let github = api.github()?;
     if HookOwner::repository(name).is_err() {
         return Err(ApiError::NotFound("repository"));
@@ -318,7 +318,7 @@ async fn fetch_repository(api: &ApiState, name: &str) -> Result<Repository, ApiE
 )]
 #[delete("/repos/{owner}/{repo}")]
 pub(super) async fn remove(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     api.untrack(&path.0, &path.1).await?;
@@ -349,7 +349,7 @@ pub(super) struct WatchedPullRequest {
 )]
 #[post("/repos/{owner}/{repo}/prs/{number}/monitor")]
 pub(super) async fn watch(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (owner, repo, number) = path.into_inner();
@@ -374,7 +374,7 @@ pub(super) async fn watch(
 )]
 #[delete("/repos/{owner}/{repo}/prs/{number}/monitor")]
 pub(super) async fn unwatch(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (owner, repo, number) = path.into_inner();
@@ -387,7 +387,7 @@ pub(super) async fn unwatch(
     }
 }
 
-impl ApiState {
+impl TeamApi {
     /// Watches a pull request by polling, which wants access to GitHub.
     pub(crate) async fn watch_pull_request(
         &self,
@@ -398,6 +398,7 @@ impl ApiState {
         if number.0 < 1 || HookOwner::repository(name).is_err() {
             return Err(ApiError::NotFound("pull request"));
         }
+        self.check_may_ask(name, "pull request").await?;
         self.store.watch(name, number, Utc::now()).await?;
         Ok(())
     }
@@ -414,7 +415,7 @@ impl ApiState {
 
 /// Returns repositories with their runs, which are read all at once.
 async fn items(
-    api: &ApiState,
+    api: &TeamApi,
     repositories: Vec<TrackedRepository>,
 ) -> Result<Vec<RepositoryItem>, ApiError> {
     let ids: Vec<_> = repositories
@@ -422,7 +423,7 @@ async fn items(
         .map(|repository| repository.id)
         .collect();
     let mut runs: BTreeMap<RepoId, Vec<SyncRun>> = BTreeMap::new();
-    for run in api.store.runs_of(&ids).await? {
+    for run in api.instance().store.runs_of(&ids).await? {
         let known = runs.entry(run.repo).or_default();
         if known.len() < RUNS {
             known.push(run);
@@ -437,7 +438,7 @@ async fn items(
     });
     let failed_before: BTreeSet<PrKey> = failed_before.collect();
     let failed_before: Vec<PrKey> = failed_before.into_iter().collect();
-    let fetched = api.store.fetched(&failed_before).await?;
+    let fetched = api.instance().store.fetched(&failed_before).await?;
     let item = |repository: TrackedRepository| {
         let runs = runs.get(&repository.id).map_or(&[][..], Vec::as_slice);
         item(api, repository, runs, &fetched)
@@ -446,7 +447,7 @@ async fn items(
 }
 
 fn item(
-    api: &ApiState,
+    api: &TeamApi,
     repository: TrackedRepository,
     runs: &[SyncRun],
     fetched: &BTreeSet<PrKey>,

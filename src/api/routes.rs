@@ -3,12 +3,14 @@
 
 use std::sync::LazyLock;
 
-use actix_web::http::Method;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::ALLOW;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::{Method, Uri};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use tallyhook_core::text::one_line;
 
 use super::access::CallAccess;
+use super::caller::AddressedTeam;
 use super::document;
 use super::error::ApiError;
 use super::input::{enumerated, suggestion};
@@ -74,6 +76,29 @@ impl DocumentedRoute {
     }
 }
 
+/// Lets the path of a call in a team, `/api/teams/{team}/...`, stand for the short one of the same
+/// call, and notes the team. Handlers, checks and answers know the short path alone.
+pub(super) fn resolve_team(request: &mut ServiceRequest) {
+    let Some((team, short)) = short_path(request) else {
+        return;
+    };
+    request.extensions_mut().insert(AddressedTeam(team));
+    // The address of the request stays as it was sent; a handler is found by the match alone.
+    request.match_info_mut().get_mut().update(&short);
+}
+
+/// Returns the team that a path names, and the path without it.
+fn short_path(request: &ServiceRequest) -> Option<(String, Uri)> {
+    let path = request.match_info().as_str();
+    let mut parts = path.strip_prefix("/api/teams/")?.splitn(2, '/');
+    let team = parts.next().filter(|team| !team.is_empty())?;
+    parts.next().filter(|rest| !rest.is_empty())?;
+    // A slash is never an escape that was resolved: both paths have the same parts.
+    let sent = request.uri().path().splitn(5, '/').nth(4)?;
+    let short = format!("/api/{sent}").parse().ok()?;
+    Some((team.to_owned(), short))
+}
+
 /// Refuses unknown and repeated parameters in the query of a request to the API.
 pub(super) fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
     match find(request) {
@@ -85,7 +110,14 @@ pub(super) fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
 /// Returns the documented route of a request. Its path is the one by which the handler is found,
 /// in which escapes of plain characters are resolved.
 pub(super) fn find(request: &HttpRequest) -> Option<&'static DocumentedRoute> {
-    of_path(request.method(), request.match_info().as_str())
+    let route = of_path(request.method(), request.match_info().as_str());
+    route.filter(|route| is_reachable(route, request))
+}
+
+/// Returns false for a call of no team by a path that names one.
+fn is_reachable(route: &DocumentedRoute, request: &HttpRequest) -> bool {
+    let names_team = request.extensions().get::<AddressedTeam>().is_some();
+    !names_team || route.access.is_of_team()
 }
 
 /// Returns the route of a path; of several that fit, the one with fewer braces.
@@ -157,7 +189,9 @@ fn methods(request: &HttpRequest, readers: bool) -> Vec<&'static str> {
     let Some(fewest) = fitting().map(DocumentedRoute::values).min() else {
         return Vec::new();
     };
-    let of_path = fitting().filter(|route| route.values() == fewest);
+    let of_path = fitting()
+        .filter(|route| route.values() == fewest)
+        .filter(|route| is_reachable(route, request));
     let mut methods: Vec<_> = of_path.map(|route| route.method.as_str()).collect();
     if methods.contains(&"GET") {
         methods.push("HEAD");

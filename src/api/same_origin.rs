@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 
 use super::auth::hash;
-use super::caller::{Caller, CallerKind};
+use super::caller::{CallerKind, KnownCaller};
 use super::error::ApiError;
 use super::public_url;
 use super::session_cookie::{self, header, is_loopback};
@@ -79,7 +79,7 @@ pub(super) fn refuse_unstated(request: &HttpRequest) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// [`ApiError::Forbidden`].
-pub(super) fn refuse_forged(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
+pub(super) fn refuse_forged(request: &HttpRequest, caller: &KnownCaller) -> Result<(), ApiError> {
     if caller.kind != CallerKind::Session || request.method().is_safe() {
         return Ok(());
     }

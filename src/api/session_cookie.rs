@@ -11,6 +11,7 @@ use actix_web::http::header::{COOKIE, HOST, HeaderName, ORIGIN};
 use actix_web::http::uri::Authority;
 use sha2::{Digest, Sha256};
 
+use super::auth::CSRF_FIELD;
 use super::base_path;
 
 pub(super) const NAME: &str = "__Host-tallyhook";
@@ -58,6 +59,11 @@ pub(super) fn set(request: &HttpRequest, value: &str, seconds: i64) -> String {
 /// and not stored; the value cannot be computed from it.
 pub(super) fn csrf_token(value: &str) -> String {
     hex::encode(Sha256::digest(format!("csrf {value}")))
+}
+
+/// Returns name and value of the field that a form needs in a browser that has a session.
+pub(crate) fn form_token(request: &HttpRequest) -> Option<(&'static str, String)> {
+    read(request).map(|cookie| (CSRF_FIELD, csrf_token(&cookie)))
 }
 
 /// Returns true if a page that was loaded over plain HTTP sent the request, or one on this machine.

@@ -1,4 +1,5 @@
-//! Sessions of browsers: signing in with a token, signing out, and the caller's own sessions.
+//! Sessions of browsers: signing in with a token or by a link, signing out, and the caller's own
+//! sessions.
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{LOCATION, ORIGIN, SET_COOKIE, USER_AGENT};
@@ -6,16 +7,18 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::text::one_line;
-use tallyhook_store::{AccessRole, NewSession, SessionId, SessionRecord, TokenHash};
+use tallyhook_store::{
+    AccessRole, NewSession, SessionId, SessionOwner, SessionRecord, TeamId, TokenHash, UserId,
+};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::caller::{Caller, CallerCredential, CallerKind, session_times};
+use super::caller::{Caller, CallerCredential, CallerKind, KnownCaller, session_times};
 use super::error::{ApiError, ApiErrorBody};
 use super::page::Page;
 use super::request_body::STRANGERS_FORM;
 use super::session_cookie::{self, csrf_token, header, is_loopback};
-use super::{ApiState, answers, auth, base_path, request_body, rfc3339, same_origin};
+use super::{ApiState, acts, answers, auth, base_path, request_body, rfc3339, same_origin};
 
 /// A session ends after so long, however much it is used.
 const SESSION_LIFETIME: TimeDelta = TimeDelta::days(30);
@@ -55,7 +58,7 @@ pub(super) struct LogoutForm {
     csrf_token: Option<String>,
 }
 
-fn form_field(body: &[u8], name: &str) -> Option<String> {
+pub(super) fn form_field(body: &[u8], name: &str) -> Option<String> {
     let mut fields = form_urlencoded::parse(body);
     let (_, value) = fields.find(|(known, _)| known == name)?;
     Some(value.trim().to_owned())
@@ -72,11 +75,13 @@ pub(crate) fn is_own_path(path: &str) -> bool {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Me {
     pub kind: CallerKind,
-    /// Null unless the token has a login: there are no accounts of people yet.
+    /// Null of a token without a login that no person made.
     pub user: Option<MeUser>,
-    #[schema(example = "default")]
-    pub team: String,
-    pub role: AccessRole,
+    /// The team of this request; null for a person who has to choose one of several, or has none.
+    #[schema(value_type = Option<String>, example = "default")]
+    pub team: Option<String>,
+    /// In the team.
+    pub role: Option<AccessRole>,
     /// Every team of the caller.
     pub teams: Vec<MeTeam>,
     /// Of a session: what its forms send as `csrf_token`, or as `X-CSRF-Token`.
@@ -86,10 +91,23 @@ pub struct Me {
 /// The person that "me" means.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MeUser {
-    /// Null: there are no accounts of people yet.
+    /// Null of a token whose login is not that of the person who made it.
     pub id: Option<i64>,
+    /// On GitHub.
     pub login: Option<String>,
     pub name: Option<String>,
+}
+
+impl MeUser {
+    fn of(caller: &KnownCaller) -> Option<Self> {
+        let person = caller.person.as_ref();
+        let person = person.filter(|person| person.login == caller.login);
+        (person.is_some() || caller.login.is_some()).then(|| Self {
+            id: person.map(|person| person.id.0),
+            login: caller.login.clone(),
+            name: person.and_then(|person| person.name.clone()),
+        })
+    }
 }
 
 /// The role in a team.
@@ -101,19 +119,17 @@ pub struct MeTeam {
 }
 
 impl Me {
-    fn new(caller: &Caller, csrf_token: Option<String>) -> Self {
-        let (team, role) = (caller.team_name.clone(), caller.role);
-        let user = caller.login.is_some().then(|| MeUser {
-            id: None,
-            login: caller.login.clone(),
-            name: None,
+    fn new(known: &KnownCaller, caller: Option<&Caller>, csrf_token: Option<String>) -> Self {
+        let teams = known.teams.iter().map(|membership| MeTeam {
+            team: membership.team_name.clone(),
+            role: membership.role,
         });
         Self {
-            kind: caller.kind,
-            user,
-            team: team.clone(),
-            role,
-            teams: vec![MeTeam { team, role }],
+            kind: known.kind,
+            user: MeUser::of(known),
+            team: caller.map(|caller| caller.team_name.clone()),
+            role: caller.map(|caller| caller.role),
+            teams: teams.collect(),
             csrf_token,
         }
     }
@@ -183,9 +199,11 @@ pub(super) async fn login(
         let next = format!("{}{next}", base_path(&request));
         return Ok(redirect(&next, session.set_cookie));
     }
+    let caller = session.caller.clone().in_any_team(&api).await?;
+    let csrf_token = Some(csrf_token(&session.cookie));
     let answer = Me {
         kind: CallerKind::Session,
-        ..Me::new(&session.caller, Some(csrf_token(&session.cookie)))
+        ..Me::new(&session.caller, Some(&caller), csrf_token)
     };
     Ok(HttpResponse::Ok()
         .insert_header((SET_COOKIE, session.set_cookie))
@@ -194,7 +212,7 @@ pub(super) async fn login(
 
 /// A session that was started.
 pub(crate) struct StartedSession {
-    caller: Caller,
+    caller: KnownCaller,
     cookie: String,
     /// The header that gives the browser its cookie.
     pub(crate) set_cookie: String,
@@ -233,15 +251,47 @@ pub(crate) async fn sign_in_once(
     start(api, request, token).await
 }
 
+/// Starts a session of a person who has proved who it is, in a team that it is to see first.
+///
+/// # Errors
+/// 403 over plain HTTP elsewhere than on this machine, or if the database fails.
+pub(crate) async fn start_of_person(
+    api: &ApiState,
+    request: &HttpRequest,
+    user: UserId,
+    team: Option<TeamId>,
+) -> Result<String, ApiError> {
+    refuse_plain(request)?;
+    let (_, set_cookie) = store_session(api, request, SessionOwner::Person(user), team).await?;
+    Ok(set_cookie)
+}
+
 /// Starts a session with the rights of the token of this digest.
 async fn start(
     api: &ApiState,
     request: &HttpRequest,
     token: TokenHash,
 ) -> Result<StartedSession, ApiError> {
-    let caller = Caller::of(api, &CallerCredential::Token(token)).await?;
+    let caller = KnownCaller::of(api, &CallerCredential::Token(token)).await?;
     let refuse = || api.wrong_tokens.refuse(auth::peer(request), true);
     let caller = caller.ok_or_else(refuse)?;
+    let (cookie, set_cookie) =
+        store_session(api, request, SessionOwner::Token(token), None).await?;
+    Ok(StartedSession {
+        caller,
+        cookie,
+        set_cookie,
+    })
+}
+
+/// Stores a session in place of the one of this browser. Returns the cookie's value, and the header
+/// that sets it.
+async fn store_session(
+    api: &ApiState,
+    request: &HttpRequest,
+    owner: SessionOwner,
+    team: Option<TeamId>,
+) -> Result<(String, String), ApiError> {
     // A value of its own for each session: one that was in the browser before is never taken up.
     let cookie = auth::random_text();
     let now = Utc::now();
@@ -250,25 +300,21 @@ async fn start(
     let replaced = session_cookie::read(request).map(|value| auth::hash(&value));
     let session = NewSession {
         hash: &auth::hash(&cookie),
-        token: &token,
+        owner,
+        team,
         expires_at: now + SESSION_LIFETIME,
         agent: agent.as_deref(),
         replaces: replaced.as_ref(),
     };
-    api.store
-        .start_session(&session, session_times(now))
-        .await?;
+    let start = api.store.start_session(&session, session_times(now));
+    acts::signed_in(api, request, (&owner, team), start).await?;
     let set_cookie = session_cookie::set(request, &cookie, SESSION_LIFETIME.num_seconds());
-    Ok(StartedSession {
-        caller,
-        cookie,
-        set_cookie,
-    })
+    Ok((cookie, set_cookie))
 }
 
 /// Refuses a page that was loaded over plain HTTP from another machine: the token would cross the
 /// network in the clear, and the browser would drop the cookie.
-fn refuse_plain(request: &HttpRequest) -> Result<(), ApiError> {
+pub(super) fn refuse_plain(request: &HttpRequest) -> Result<(), ApiError> {
     let is_plain = header(request, &ORIGIN).is_some_and(|origin| origin.starts_with("http://"));
     if is_plain && !is_loopback(request) {
         return Err(ApiError::Forbidden(
@@ -313,9 +359,9 @@ pub(super) async fn logout(
     same_origin::check_form(&request, form_field(&body, auth::CSRF_FIELD).as_deref())?;
     if let Some(value) = session_cookie::read(&request) {
         let credential = CallerCredential::Session(auth::hash(&value));
-        if let Some(caller) = Caller::of(&api, &credential).await? {
+        if let Some(caller) = KnownCaller::of(&api, &credential).await? {
             api.store
-                .end_sessions(&caller.token, caller.session)
+                .end_sessions(&caller.owner, caller.session)
                 .await?;
         }
     }
@@ -328,18 +374,23 @@ pub(super) async fn logout(
         .finish())
 }
 
-/// The caller: its kind, team and role.
+/// The caller: its kind, person, team and role, and all of its teams.
 #[utoipa::path(
     tag = "sessions", operation_id = "show_me", security(("token" = [])),
     responses((status = 200, body = Me))
 )]
 #[get("/me")]
-pub(super) async fn show(caller: web::ReqData<Caller>, request: HttpRequest) -> web::Json<Me> {
-    let cookie = session_cookie::read(&request).filter(|_| caller.session.is_some());
-    web::Json(Me::new(&caller, cookie.as_deref().map(csrf_token)))
+pub(super) async fn show(
+    known: web::ReqData<KnownCaller>,
+    caller: Option<web::ReqData<Caller>>,
+    request: HttpRequest,
+) -> web::Json<Me> {
+    let cookie = session_cookie::read(&request).filter(|_| known.session.is_some());
+    let csrf_token = cookie.as_deref().map(csrf_token);
+    web::Json(Me::new(&known, caller.as_deref(), csrf_token))
 }
 
-/// The sessions that were started with the caller's token, the newest first.
+/// The sessions of the caller, a person or a token, the newest first.
 #[utoipa::path(
     tag = "sessions", operation_id = "list_my_sessions", security(("token" = [])),
     responses((status = 200, body = Page<SessionItem>))
@@ -347,7 +398,7 @@ pub(super) async fn show(caller: web::ReqData<Caller>, request: HttpRequest) -> 
 #[get("/me/sessions")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    caller: web::ReqData<Caller>,
+    caller: web::ReqData<KnownCaller>,
 ) -> Result<web::Json<Page<SessionItem>>, ApiError> {
     Ok(web::Json(api.sessions(&caller).await?))
 }
@@ -357,10 +408,13 @@ impl ApiState {
     ///
     /// # Errors
     /// Those of the API.
-    pub(crate) async fn sessions(&self, caller: &Caller) -> Result<Page<SessionItem>, ApiError> {
+    pub(crate) async fn sessions(
+        &self,
+        caller: &KnownCaller,
+    ) -> Result<Page<SessionItem>, ApiError> {
         let sessions = self
             .store
-            .sessions(&caller.token, session_times(Utc::now()));
+            .sessions(&caller.owner, session_times(Utc::now()));
         let sessions = sessions.await?.into_iter();
         let items = sessions.map(|session| SessionItem::new(session, caller.session));
         Ok(Page::new(items.collect(), None))
@@ -370,16 +424,25 @@ impl ApiState {
     ///
     /// # Errors
     /// Those of the API.
-    pub(crate) async fn end_session(&self, caller: &Caller, id: i64) -> Result<(), ApiError> {
-        let ended = self.store.end_sessions(&caller.token, Some(SessionId(id)));
+    pub(crate) async fn end_session(&self, caller: &KnownCaller, id: i64) -> Result<(), ApiError> {
+        let ended = self.store.end_sessions(&caller.owner, Some(SessionId(id)));
         match ended.await? {
             0 => Err(ApiError::NotFound("session")),
             _ => Ok(()),
         }
     }
+
+    /// Ends all sessions as `DELETE /api/me/sessions`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn end_all_sessions(&self, caller: &KnownCaller) -> Result<(), ApiError> {
+        self.store.end_sessions(&caller.owner, None).await?;
+        Ok(())
+    }
 }
 
-/// Ends all sessions that were started with the caller's token.
+/// Ends all sessions of the caller: it is signed out everywhere.
 #[utoipa::path(
     tag = "sessions", operation_id = "end_my_sessions", security(("token" = [])),
     responses((status = 204, description = "They have ended"))
@@ -387,13 +450,13 @@ impl ApiState {
 #[delete("/me/sessions")]
 pub(super) async fn end_all(
     api: web::Data<ApiState>,
-    caller: web::ReqData<Caller>,
+    caller: web::ReqData<KnownCaller>,
 ) -> Result<HttpResponse, ApiError> {
-    api.store.end_sessions(&caller.token, None).await?;
+    api.end_all_sessions(&caller).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Ends a session that was started with the caller's token.
+/// Ends a session of the caller.
 #[utoipa::path(
     tag = "sessions", operation_id = "end_my_session", security(("token" = [])),
     params(("id" = i64, Path)),
@@ -405,7 +468,7 @@ pub(super) async fn end_all(
 #[delete("/me/sessions/{id}")]
 pub(super) async fn end(
     api: web::Data<ApiState>,
-    caller: web::ReqData<Caller>,
+    caller: web::ReqData<KnownCaller>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
     api.end_session(&caller, *id).await?;

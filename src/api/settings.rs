@@ -7,6 +7,7 @@ use tallyhook_github_client::Credentials;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::caller::Caller;
 use crate::config::{Config, SettingOrigins};
 use crate::sync::webhook::ENDPOINT;
 
@@ -104,7 +105,7 @@ pub struct TaskSettings {
 }
 
 impl SettingsAnswer {
-    fn new(config: &Config, secrets: usize) -> Self {
+    fn new(config: &Config, secrets: usize, team: &str) -> Self {
         let SettingOrigins {
             set,
             config_file,
@@ -116,7 +117,8 @@ impl SettingsAnswer {
             from: setting.from.clone(),
         });
         let (numbers, tasks) = (&config.numbers, &config.tasks);
-        let calendars = numbers.calendars.iter();
+        let is_mine = |calendar: &&Calendar| config.calendar_team(calendar.name()) == team;
+        let calendars = numbers.calendars.iter().filter(is_mine);
         Self {
             version: env!("TALLYHOOK_VERSION"),
             license: env!("CARGO_PKG_LICENSE"),
@@ -130,7 +132,7 @@ impl SettingsAnswer {
                     Some(Credentials::App(_)) => GithubAccess::App,
                 },
                 api: config.github_api_url.to_string(),
-                default_repository: config.default_repository.clone(),
+                default_repository: config.default_repository_of(team).map(str::to_owned),
             },
             webhooks: WebhookSettings {
                 path: ENDPOINT,
@@ -173,12 +175,12 @@ impl CalendarItem {
 }
 
 impl ApiState {
-    /// Answers as `GET /api/settings`.
-    pub(crate) fn settings(&self) -> SettingsAnswer {
+    /// Answers as `GET /api/settings`, for a team by name.
+    pub(crate) fn settings(&self, team: &str) -> SettingsAnswer {
         // Secrets are replaced while the server runs.
         let accepted = self.secrets.borrow().accepted.clone();
         let secrets = accepted.map_or(0, |secrets| secrets.count());
-        SettingsAnswer::new(&self.config, secrets)
+        SettingsAnswer::new(&self.config, secrets, team)
     }
 }
 
@@ -188,6 +190,9 @@ impl ApiState {
     responses((status = 200, body = SettingsAnswer))
 )]
 #[get("/settings")]
-pub(super) async fn show(api: web::Data<ApiState>) -> web::Json<SettingsAnswer> {
-    web::Json(api.settings())
+pub(super) async fn show(
+    api: web::Data<ApiState>,
+    caller: web::ReqData<Caller>,
+) -> web::Json<SettingsAnswer> {
+    web::Json(api.settings(&caller.team_name))
 }

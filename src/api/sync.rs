@@ -6,16 +6,17 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::Timestamp;
 use tallyhook_core::text::one_line;
 use tallyhook_store::{
-    BackfillCounts, ChannelBacklog, Moment, PullRequestError, RunFilter, RunOptions, RunState,
-    Store, SyncRun, SyncRunId, WatchCounts,
+    BackfillCounts, ChannelBacklog, Moment, PollerStats, PullRequestError, RunFilter, RunOptions,
+    RunState, SyncRun, SyncRunId, TeamStore, WatchCounts, WatchedPullRequest,
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
 use super::input::{OptionalJsonInput, QueryInput, enumerated, suggestion};
 use super::page::{self, ListCount, Page, PageSize};
+use super::team_api::TeamApi;
 use super::{ApiState, rfc3339};
-use crate::config::{MAX_DAYS_BACK, MAX_PRS};
+use crate::config::{MAX_DAYS_BACK, MAX_PRS, WatchConfig};
 
 /// A backfill.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,7 +74,7 @@ pub(crate) struct RunRequest {
 )]
 #[post("/repos/{owner}/{repo}/sync")]
 pub(super) async fn start(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String)>,
     OptionalJsonInput(asked): OptionalJsonInput<RunRequest>,
 ) -> Result<HttpResponse, ApiError> {
@@ -81,7 +82,7 @@ pub(super) async fn start(
     Ok(HttpResponse::Accepted().json(started))
 }
 
-impl ApiState {
+impl TeamApi {
     /// Starts a backfill as `POST /api/repos/{owner}/{repo}/sync`.
     ///
     /// # Errors
@@ -102,6 +103,7 @@ impl ApiState {
             commits: asked.commits.unwrap_or(defaults.commits),
         };
         let run = self
+            .instance()
             .store
             .request_run(tracked.id, &options, Utc::now())
             .await?;
@@ -130,7 +132,7 @@ impl ApiState {
     /// Those of the API.
     pub(crate) async fn request_round(&self) -> Result<(), ApiError> {
         self.github()?;
-        Ok(self.store.request_poll(Utc::now()).await?)
+        Ok(self.instance().store.request_poll(Utc::now()).await?)
     }
 }
 
@@ -185,13 +187,16 @@ pub(super) struct RunsQuery {
 )]
 #[get("/sync-runs")]
 pub(super) async fn list(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(query): QueryInput<RunsQuery>,
 ) -> Result<web::Json<Page<SyncRunItem>>, ApiError> {
     Ok(web::Json(listed(&api.store, query).await?))
 }
 
-pub(super) async fn listed(store: &Store, query: RunsQuery) -> Result<Page<SyncRunItem>, ApiError> {
+pub(super) async fn listed(
+    store: &TeamStore,
+    query: RunsQuery,
+) -> Result<Page<SyncRunItem>, ApiError> {
     let size = query.per_page.unwrap_or_default();
     let before: Option<i64> = page::decode(query.cursor.as_deref())?;
     let filter = RunFilter {
@@ -236,13 +241,13 @@ fn run_states(text: &str) -> Result<Vec<RunState>, ApiError> {
 )]
 #[get("/sync-runs/{id}")]
 pub(super) async fn show(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     id: web::Path<i64>,
 ) -> Result<web::Json<SyncRunItem>, ApiError> {
     Ok(web::Json(shown(&api.store, *id).await?))
 }
 
-pub(super) async fn shown(store: &Store, id: i64) -> Result<SyncRunItem, ApiError> {
+pub(super) async fn shown(store: &TeamStore, id: i64) -> Result<SyncRunItem, ApiError> {
     let run = store.sync_run(SyncRunId(id)).await?;
     let run = run.ok_or(ApiError::NotFound("sync run"))?;
     Ok(item(run, Utc::now()))
@@ -259,10 +264,7 @@ pub(super) async fn shown(store: &Store, id: i64) -> Result<SyncRunItem, ApiErro
     )
 )]
 #[delete("/sync-runs/{id}")]
-pub(super) async fn cancel(
-    api: web::Data<ApiState>,
-    id: web::Path<i64>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn cancel(api: TeamApi, id: web::Path<i64>) -> Result<HttpResponse, ApiError> {
     api.cancel_run(*id).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -277,7 +279,7 @@ pub(super) async fn cancel(
     )
 )]
 #[post("/sync")]
-pub(super) async fn poll(api: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn poll(api: TeamApi) -> Result<HttpResponse, ApiError> {
     api.request_round().await?;
     Ok(HttpResponse::Accepted().json(RequestedRound { status: "asked" }))
 }
@@ -410,7 +412,7 @@ const LAST_ERRORS: u32 = 20;
     responses((status = 200, body = SyncStats))
 )]
 #[get("/sync/stats")]
-pub(super) async fn stats(api: web::Data<ApiState>) -> Result<web::Json<SyncStats>, ApiError> {
+pub(super) async fn stats(api: TeamApi) -> Result<web::Json<SyncStats>, ApiError> {
     Ok(web::Json(api.sync_stats().await?))
 }
 
@@ -421,12 +423,23 @@ impl ApiState {
     /// Those of the API.
     pub(crate) async fn sync_stats(&self) -> Result<SyncStats, ApiError> {
         let record = self.store.poller_stats().await?;
-        Ok(SyncStats {
+        let counts = SyncCounts {
+            missed: self.store.missed_by_webhook().await?,
+            watches: self.store.watch_counts(self.watches_due()).await?,
+            failing: self.store.failing_watches(LAST_ERRORS).await?,
+            backfills: self.store.backfill_counts().await?,
+            backlogs: self.backlogs().await?,
+        };
+        Ok(self.stats_of(record, counts))
+    }
+
+    fn stats_of(&self, record: PollerStats, counts: SyncCounts) -> SyncStats {
+        SyncStats {
             running: record.running_since.is_some(),
             last_sync_at: record.last_sync_at.map(rfc3339),
             sync_count: record.sync_count,
             error_count: record.error_count,
-            missed_by_webhook: self.store.missed_by_webhook().await?,
+            missed_by_webhook: counts.missed,
             config: PollerConfig {
                 enabled: self.github.is_some(),
                 interval_seconds: self.sync.interval.as_secs_f64(),
@@ -436,12 +449,48 @@ impl ApiState {
                 retry_attempts: self.sync.retry_attempts,
                 retry_delay_seconds: self.sync.retry_delay.as_secs_f64(),
             },
-            monitor: monitor(self).await?,
-            backfills: self.store.backfill_counts().await?.into(),
-            notifier: self.backlogs().await?.into_iter().map(channel).collect(),
+            monitor: monitor(&self.sync.monitor, counts.watches, counts.failing),
+            backfills: counts.backfills.into(),
+            notifier: counts.backlogs.into_iter().map(channel).collect(),
             github: record.statistics,
-        })
+        }
     }
+}
+
+impl TeamApi {
+    /// Answers as `GET /api/sync/stats`, for the team. Beside other teams it is told nothing of the
+    /// work that is done for all of them.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub(crate) async fn sync_stats(&self) -> Result<SyncStats, ApiError> {
+        let mut record = self.instance().store.poller_stats().await?;
+        if !self.is_operator() && !self.store.is_only_team().await? {
+            record.error_count = self.store.repository_counts().await?.error;
+            record.statistics = None;
+        }
+        let names: Vec<_> = self
+            .team_channels()
+            .map(|channel| channel.name.as_str())
+            .collect();
+        let counts = SyncCounts {
+            missed: self.store.missed_by_webhook().await?,
+            watches: self.store.watch_counts(self.watches_due()).await?,
+            failing: self.store.failing_watches(LAST_ERRORS).await?,
+            backfills: self.store.backfill_counts().await?,
+            backlogs: self.store.backlogs(&names).await?,
+        };
+        Ok(self.stats_of(record, counts))
+    }
+}
+
+/// The counts of the statistics.
+struct SyncCounts {
+    missed: u64,
+    watches: WatchCounts,
+    failing: Vec<WatchedPullRequest>,
+    backfills: BackfillCounts,
+    backlogs: Vec<ChannelBacklog>,
 }
 
 fn channel(backlog: ChannelBacklog) -> ChannelStats {
@@ -460,38 +509,36 @@ fn channel(backlog: ChannelBacklog) -> ChannelStats {
     }
 }
 
-async fn monitor(api: &ApiState) -> Result<MonitorStats, ApiError> {
+fn monitor(
+    settings: &WatchConfig,
+    counts: WatchCounts,
+    failing: Vec<WatchedPullRequest>,
+) -> MonitorStats {
+    let last_errors = failing.into_iter().map(|watched| FailingMonitor {
+        repo: watched.repo_name,
+        number: watched.number.0,
+        failures: watched.failures,
+        error: watched.error.unwrap_or_default(),
+        checked_at: watched.checked_at.map(rfc3339),
+    });
     let WatchCounts {
         watched,
         due,
         failing,
-    } = api.watches().await?;
-    let last_errors = api
-        .store
-        .failing_watches(LAST_ERRORS)
-        .await?
-        .into_iter()
-        .map(|watched| FailingMonitor {
-            repo: watched.repo_name,
-            number: watched.number.0,
-            failures: watched.failures,
-            error: watched.error.unwrap_or_default(),
-            checked_at: watched.checked_at.map(rfc3339),
-        });
-    let settings = &api.sync.monitor;
+    } = counts;
     let config = MonitorConfig {
         poll_interval_seconds: settings.poll_interval.as_secs_f64(),
         max_retries: settings.max_retries,
         retry_delay_seconds: settings.retry_delay.as_secs_f64(),
         concurrent: settings.concurrent,
     };
-    Ok(MonitorStats {
+    MonitorStats {
         watched,
         due,
         failing,
         last_errors: last_errors.collect(),
         config,
-    })
+    }
 }
 
 pub(super) fn run_id(run: &SyncRun) -> i64 {

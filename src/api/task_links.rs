@@ -6,10 +6,10 @@ use serde::Deserialize;
 use tallyhook_core::github::types::{PrKey, PrNumber};
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::JsonInput;
 use super::tasks::{TaskDetail, find};
+use super::team_api::TeamApi;
 
 /// The pull request to link.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -33,7 +33,7 @@ pub(crate) struct LinkRequest {
 )]
 #[post("/tasks/{id}/prs")]
 pub(super) async fn link(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     id: web::Path<String>,
     JsonInput(linked): JsonInput<LinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
@@ -58,7 +58,7 @@ pub(super) async fn link(
 )]
 #[delete("/tasks/{id}/prs/{owner}/{repo}/{number}")]
 pub(super) async fn unlink(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     path: web::Path<(String, String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, owner, repo, number) = path.into_inner();
@@ -67,7 +67,7 @@ pub(super) async fn unlink(
     Ok(HttpResponse::NoContent().finish())
 }
 
-impl ApiState {
+impl TeamApi {
     /// Links a pull request as `POST /api/tasks/{id}/prs`. Returns true if it was not linked.
     ///
     /// # Errors
@@ -78,7 +78,8 @@ impl ApiState {
         linked: LinkRequest,
     ) -> Result<(bool, TaskDetail), ApiError> {
         let task = find(self, id).await?;
-        let name = linked.repo.or_else(|| self.default_repository.clone());
+        let default = || self.default_repository().map(str::to_owned);
+        let name = linked.repo.or_else(default);
         let name = name.ok_or_else(|| {
             ApiError::BadRequest("`repo` is missing, and there is no default repository".to_owned())
         })?;

@@ -7,10 +7,10 @@ use tallyhook_github_client::hooks::HookOwner;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::OptionalJsonInput;
 use super::tasks::{TaskDetail, checked_title, find};
+use super::team_api::TeamApi;
 use crate::tasks::{PullRequestOpener, PullRequestOptions, TaskPullRequest};
 
 /// GitHub's limit of a body, in bytes.
@@ -84,7 +84,7 @@ pub(crate) struct OpenedPullRequestItem {
 )]
 #[post("/tasks/{id}/pr")]
 pub(super) async fn create(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     id: web::Path<String>,
     OptionalJsonInput(wanted): OptionalJsonInput<OpenPullRequestBody>,
 ) -> Result<HttpResponse, ApiError> {
@@ -96,7 +96,7 @@ pub(super) async fn create(
     Ok(answer.json(answered))
 }
 
-impl ApiState {
+impl TeamApi {
     /// Opens the pull request of a task as `POST /api/tasks/{id}/pr`.
     ///
     /// # Errors
@@ -109,9 +109,14 @@ impl ApiState {
         let github = self.github()?;
         let wanted = checked(wanted)?;
         let task = find(self, id).await?;
+        let default = self.default_repository();
+        let repo = wanted.repo.as_deref().or(task.place.repo.as_deref());
+        if let Some(repo) = repo.or(default) {
+            self.check_may_ask(repo, "repository").await?;
+        }
         let opener = PullRequestOpener {
             fetcher: self.fetcher(github),
-            default_repository: self.default_repository.clone(),
+            default_repository: self.default_repository().map(str::to_owned),
         };
         let opening = timeout(self.sync.timeout, opener.open(&task, &wanted)).await;
         let unanswered =

@@ -21,7 +21,8 @@ use super::error::{ApiError, ApiErrorBody};
 use super::input::{JsonInput, QueryInput, parse_query};
 use super::page::{self, ListCount, Page, PageSize};
 use super::pull_requests::{PullRequestItem, ReadContext, list_item};
-use super::{ApiState, rfc3339};
+use super::rfc3339;
+use super::team_api::TeamApi;
 use crate::tasks::linked_prs;
 
 /// The limits of texts, in characters; of the path in bytes.
@@ -151,13 +152,13 @@ type TaskCursor = (i64, TaskId);
 )]
 #[get("/tasks")]
 pub(super) async fn list(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(query): QueryInput<TasksQuery>,
 ) -> Result<web::Json<Page<TaskItem>>, ApiError> {
     Ok(web::Json(listed(&api, query).await?))
 }
 
-async fn listed(api: &ApiState, query: TasksQuery) -> Result<Page<TaskItem>, ApiError> {
+async fn listed(api: &TeamApi, query: TasksQuery) -> Result<Page<TaskItem>, ApiError> {
     let size = query.per_page.unwrap_or_default();
     let cursor: Option<TaskCursor> = page::decode(query.cursor.as_deref())?;
     let before = cursor.and_then(|(at, id)| Some((DateTime::from_timestamp_micros(at)?, id)));
@@ -180,7 +181,7 @@ async fn listed(api: &ApiState, query: TasksQuery) -> Result<Page<TaskItem>, Api
     })
 }
 
-impl ApiState {
+impl TeamApi {
     /// Answers as `GET /api/tasks`.
     ///
     /// # Errors
@@ -210,7 +211,10 @@ impl ApiState {
             branch,
             worktree,
         } = made;
-        let default = || self.default_repository.clone().filter(|_| branch.is_some());
+        let default = || {
+            let name = self.default_repository().filter(|_| branch.is_some());
+            name.map(str::to_owned)
+        };
         let task = NewTask {
             id: TaskId(Uuid::new_v4()),
             key: key.as_deref().map(parse_key).transpose()?,
@@ -256,7 +260,7 @@ impl ApiState {
         let task = find(self, id).await?;
         // As in `create_task`: a branch belongs to a repository.
         if let (Some(Some(_)), None, None) = (&edit.branch, &edit.repo, &task.place.repo) {
-            edit.repo = self.default_repository.clone().map(Some);
+            edit.repo = self.default_repository().map(|name| Some(name.to_owned()));
         }
         self.store.edit_task(task.id, &edit, Utc::now()).await?;
         self.task(id).await
@@ -295,7 +299,7 @@ pub(crate) struct CreateTaskBody {
 )]
 #[post("/tasks")]
 pub(super) async fn create(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     JsonInput(made): JsonInput<CreateTaskBody>,
 ) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Created().json(api.create_task(made).await?))
@@ -309,7 +313,7 @@ pub(super) async fn create(
 )]
 #[get("/tasks/{id}")]
 pub(super) async fn show(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     id: web::Path<String>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
     Ok(web::Json(api.task(&id).await?))
@@ -354,7 +358,7 @@ fn nullable<'de, D: Deserializer<'de>>(
 )]
 #[patch("/tasks/{id}")]
 pub(super) async fn change(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     id: web::Path<String>,
     JsonInput(changed): JsonInput<ChangeTaskBody>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
@@ -369,7 +373,7 @@ pub(super) async fn change(
 )]
 #[get("/stories/{id}/prs")]
 pub(super) async fn of_story(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     id: web::Path<String>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let task = find(&api, &id).await?;
@@ -390,7 +394,7 @@ pub(super) async fn of_story(
 }
 
 /// Returns the task with the id or key of a path.
-pub(super) async fn find(api: &ApiState, text: &str) -> Result<Task, ApiError> {
+pub(super) async fn find(api: &TeamApi, text: &str) -> Result<Task, ApiError> {
     let id = Uuid::parse_str(text).ok().map(|id| TaskRef::Id(TaskId(id)));
     let which = id
         .or_else(|| TaskKey::parse(text).map(TaskRef::Key))
@@ -402,7 +406,7 @@ pub(super) async fn find(api: &ApiState, text: &str) -> Result<Task, ApiError> {
 }
 
 /// Returns tasks with their pull requests, which are read all at once.
-async fn items(api: &ApiState, tasks: Vec<Task>) -> Result<Vec<TaskItem>, ApiError> {
+async fn items(api: &TeamApi, tasks: Vec<Task>) -> Result<Vec<TaskItem>, ApiError> {
     let keys: Vec<_> = tasks.iter().flat_map(|task| &task.prs).copied().collect();
     let rows = api.store.pull_requests_by_key(&keys).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
@@ -416,9 +420,9 @@ async fn items(api: &ApiState, tasks: Vec<Task>) -> Result<Vec<TaskItem>, ApiErr
 
 /// Returns the status that the pull requests of a task would give it, if a person set another one
 /// later.
-async fn difference(api: &ApiState, task: &Task) -> Result<Option<StatusDifference>, ApiError> {
+async fn difference(api: &TeamApi, task: &Task) -> Result<Option<StatusDifference>, ApiError> {
     let linked = match task.state.by_hand {
-        Some(_) => linked_prs(&api.store, task).await?,
+        Some(_) => linked_prs(&api.instance().store, task).await?,
         None => return Ok(None),
     };
     let differs = manual_override(&task.state, &linked);
@@ -470,7 +474,7 @@ fn item(
     }
 }
 
-pub(super) async fn detail(api: &ApiState, task: Task) -> Result<TaskDetail, ApiError> {
+pub(super) async fn detail(api: &TeamApi, task: Task) -> Result<TaskDetail, ApiError> {
     let history = api.store.task_history(task.id, HISTORY).await?;
     let task = items(api, vec![task]).await?.into_iter().next();
     Ok(TaskDetail {

@@ -4,12 +4,13 @@ use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use tallyhook_core::text::{check_name, read_login};
-use tallyhook_store::{AccessRole, ApiToken, NewToken, Store, StoreError, TeamId};
+use tallyhook_store::{AccessRole, ApiToken, NewToken, Store, StoreError, TeamId, UserId};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::JsonInput;
+use super::members::PersonItem;
 use super::page::Page;
 use super::{ApiState, auth, rfc3339};
 
@@ -27,6 +28,9 @@ pub struct TokenItem {
     pub role: AccessRole,
     /// The login on GitHub that `me` means to its holder.
     pub login: Option<String>,
+    /// The person who made it, and without whose membership it has no force; null of one that was
+    /// made on the server or by a token of no person.
+    pub created_by: Option<PersonItem>,
     #[schema(format = "date-time")]
     pub created_at: String,
     /// Null is a token without an end.
@@ -46,6 +50,7 @@ impl From<ApiToken> for TokenItem {
             team: token.team,
             role: token.role,
             login: token.login,
+            created_by: token.created_by.map(PersonItem::from),
             created_at: rfc3339(token.created_at),
             expires_at: token.expires_at.map(rfc3339),
             last_used_at: token.last_used_at.map(rfc3339),
@@ -76,6 +81,8 @@ pub struct TokenOrder<'a> {
     pub role: AccessRole,
     /// The login on GitHub that `me` means to its holder.
     pub login: Option<&'a str>,
+    /// The person without whose membership it has no force.
+    pub created_by: Option<UserId>,
     /// `None` is a token without an end.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -115,6 +122,7 @@ pub async fn create_token(
         name,
         role,
         login,
+        created_by,
         expires_at,
     } = order;
     let token = auth::new_token();
@@ -124,6 +132,7 @@ pub async fn create_token(
         team,
         role,
         login,
+        created_by,
         created_at: Utc::now(),
         expires_at,
     };
@@ -198,6 +207,7 @@ impl ApiState {
             name: &name,
             role,
             login,
+            created_by: caller.known.person.as_ref().map(|person| person.id),
             expires_at,
         };
         let created = create_token(&self.store, team, order).await?;
@@ -218,15 +228,18 @@ impl ApiState {
         if let Some(token) = tokens.iter().find(|token| token.name == *name) {
             caller.require(token.role)?;
         }
-        let team = Some(caller.team);
-        match self.store.revoke_token(team, name, Utc::now()).await? {
+        let revoked = self.store.revoke_token(caller.team, name, Utc::now());
+        match revoked.await? {
             true => Ok(()),
             false => Err(ApiError::NotFound("token")),
         }
     }
 }
 
-/// Creates a token of the team. Its value is in this answer only.
+/// Creates a token of the team, with at most the role of the caller. Its value is in this answer only.
+///
+/// One that a person makes has at most the role that the person has at each of its uses, and none once
+/// the person has left the team.
 #[utoipa::path(
     tag = "tokens", operation_id = "create_token", security(("token" = [])),
     request_body = CreateTokenBody,

@@ -10,14 +10,14 @@ use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::waiting::{Party, Waiter, Waiting, WaitingFor, WaitingReason};
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
-use tallyhook_store::{Store, WaitingFilter, WaitingGroup, WaitingTotals};
+use tallyhook_store::{TeamStore, WaitingFilter, WaitingGroup, WaitingTotals};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ApiState;
 use super::data_freshness::DataFreshness;
 use super::error::ApiError;
 use super::input::QueryInput;
 use super::pull_requests::{ReadContext, hours};
+use super::team_api::TeamApi;
 
 /// The one thing that an open pull request waits for.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -213,7 +213,7 @@ pub enum WaitingOnKind {
 )]
 #[get("/waiting")]
 pub(super) async fn totals(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(query): QueryInput<WaitingQuery>,
 ) -> Result<web::Json<WaitingAnswer>, ApiError> {
     answer(&api.store, query, api.show_people)
@@ -223,7 +223,7 @@ pub(super) async fn totals(
 
 /// Returns the totals of stored pull requests; with `people` also on which people they wait.
 pub(super) async fn answer(
-    store: &Store,
+    store: &TeamStore,
     query: WaitingQuery,
     people: bool,
 ) -> Result<WaitingAnswer, ApiError> {

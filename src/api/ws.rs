@@ -16,13 +16,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{Caller, CallerCredential, CallerKind};
+use super::caller::{Caller, CallerCredential, CallerKind, KnownCaller};
 use super::error::ApiError;
 use super::input::QueryInput;
-use super::{ApiState, auth, rfc3339, routes, same_origin};
+use super::{AccessRole, ApiState, TeamId, auth, rfc3339, routes, same_origin};
 use crate::notify::{
-    FeedSubscription, HintFeed, HintFrame, HintSubscription, NotificationFeed, NotificationFrame,
-    SubscriptionError,
+    AddressedHint, FeedSubscription, HintFeed, HintSubscription, NotificationFeed,
+    NotificationFrame, SubscriptionError,
 };
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 use crate::times::TimePoint;
@@ -37,6 +37,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Our own close code for an expired event of `?after=`; HTTP would answer 410.
 const EVENT_EXPIRED: u16 = 4410;
+/// Our own close code for a caller who is not in the team any more; HTTP would answer 403.
+const LEFT_TEAM: u16 = 4403;
 
 /// The WebSocket clients of one process.
 pub struct WebSocketServer {
@@ -73,6 +75,9 @@ pub(super) struct WsQuery {
     after: Option<String>,
     /// Replaces the token, for browsers; from `POST /api/ws-ticket`.
     ticket: Option<String>,
+    /// The slug of the team, of several.
+    #[param(example = "default")]
+    team: Option<String>,
     /// With `1` there are hints of what changed, too: frames of the type `hint`.
     #[param(value_type = Option<u8>, minimum = 0, maximum = 1, example = 1)]
     hints: Option<HintChoice>,
@@ -122,7 +127,7 @@ pub(super) async fn create_ticket(
     api.store
         .issue_ticket(
             &auth::hash(&ticket),
-            caller.credential.digest(),
+            (caller.team, caller.known.credential.digest()),
             now,
             expires,
         )
@@ -139,8 +144,8 @@ pub(super) async fn create_ticket(
 /// a ticket of one that is still valid.
 ///
 /// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008
-/// within half a minute after the token was revoked or the session ended, and with 4410 if the event of `after` has
-/// expired.
+/// within half a minute after the token was revoked or the session ended, with 4403 after the caller left the
+/// team, and with 4410 if the event of `after` has expired.
 #[utoipa::path(
     tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
     responses(
@@ -166,6 +171,7 @@ pub(super) async fn connect(
         repo,
         after,
         ticket,
+        team,
         hints,
         since,
     } = query;
@@ -188,7 +194,8 @@ pub(super) async fn connect(
     if sockets.slots.available_permits() == 0 {
         return Err(too_many());
     }
-    let credential = authorize(&api, &request, ticket.as_deref()).await?;
+    let caller = authorize(&api, &request, ticket.as_deref(), team.as_deref()).await?;
+    let store = api.store.of_team(caller.team);
     let permit = sockets
         .slots
         .clone()
@@ -197,12 +204,12 @@ pub(super) async fn connect(
     let slot = ClientSlot::new(permit);
     let repo = match repo {
         Some(name) => Some(WantedRepository {
-            id: api.store.repository_id(&name).await?,
+            id: store.repository_id(&name).await?,
             name,
         }),
         None => None,
     };
-    let frames = subscribe(&sockets.feed, after).await?;
+    let frames = subscribe(&sockets.feed, caller.team, after).await?;
     let hints = match hints {
         Some(HintChoice(true)) => {
             let since = since.map(|TimePoint(since)| since.to_utc());
@@ -222,7 +229,7 @@ pub(super) async fn connect(
                     hints,
                     repo,
                     api,
-                    credential,
+                    caller,
                 }
                 .serve(sockets.heartbeat)
                 .await
@@ -240,9 +247,10 @@ pub(super) async fn connect(
 /// failed handshake, but it sees the close code.
 async fn subscribe(
     feed: &NotificationFeed,
+    team: TeamId,
     after: Option<EventId>,
 ) -> Result<Result<FeedSubscription, CloseReason>, ApiError> {
-    match feed.subscribe(after).await {
+    match feed.subscribe(team, after).await {
         Ok(frames) => Ok(Ok(frames)),
         Err(SubscriptionError::Store(error)) => Err(error.into()),
         Err(SubscriptionError::Stopping) => {
@@ -263,31 +271,38 @@ fn invalid_after() -> ApiError {
     ApiError::BadRequest("`after` must be the `event_id` of a notification".to_owned())
 }
 
-/// Returns the credential of the request's caller, or the one that its ticket was issued to.
+/// Returns the caller of the request in its team, or the one that its ticket was issued to.
 async fn authorize(
     api: &ApiState,
     request: &HttpRequest,
     ticket: Option<&str>,
-) -> Result<CallerCredential, ApiError> {
+    team: Option<&str>,
+) -> Result<Caller, ApiError> {
     let Some(ticket) = ticket.filter(|_| auth::bearer(request.headers()).is_none()) else {
-        let caller = Caller::of_request(api, request).await?;
+        let caller = KnownCaller::of_request(api, request).await?;
         if caller.kind == CallerKind::Session {
             // A browser sends the cookie whichever page opens the socket.
             same_origin::refuse_unstated(request)?;
         }
-        return Ok(caller.credential);
+        return match team {
+            Some(team) => caller.in_team_of_slug(api, team).await,
+            None => caller.in_team(api, request).await,
+        };
     };
     let refuse = || api.wrong_tokens.refuse(auth::peer(request), true);
     let ticket = auth::hash(ticket);
-    let digest = api.store.redeem_ticket(&ticket, Utc::now()).await?;
-    let digest = digest.ok_or_else(refuse)?;
+    let redeemed = api.store.redeem_ticket(&ticket, Utc::now()).await?;
+    let (issued_for, digest) = redeemed.ok_or_else(refuse)?;
     for credential in [
         CallerCredential::Token(digest),
         CallerCredential::Session(digest),
     ] {
-        if Caller::of(api, &credential).await?.is_some() {
-            return Ok(credential);
-        }
+        let Some(known) = KnownCaller::of(api, &credential).await? else {
+            continue;
+        };
+        let caller = known.in_team_of_id(api, issued_for).await?;
+        let caller = caller.filter(|caller| team.is_none_or(|team| caller.team_name == team));
+        return caller.ok_or(ApiError::NotFound("team"));
     }
     Err(refuse())
 }
@@ -319,7 +334,7 @@ struct WsClient {
     repo: Option<WantedRepository>,
     api: web::Data<ApiState>,
     /// Also if it connected with a ticket.
-    credential: CallerCredential,
+    caller: Caller,
 }
 
 /// The close frame that ends a connection; `None` if the client is gone.
@@ -351,10 +366,10 @@ impl WsClient {
                 },
                 _ = heartbeat.tick() => match pings.should_ping() {
                     false => Err(reason(CloseCode::Away, "no answer to pings").into()),
-                    true if self.is_authorized().await => in_time(self.session.ping(b"")).await,
-                    true => {
-                        Err(reason(CloseCode::Policy, "the token is not valid any more").into())
-                    }
+                    true => match self.refusal().await {
+                        None => in_time(self.session.ping(b"")).await,
+                        Some(refusal) => Err(refusal.into()),
+                    },
                 },
             };
             if let Err(end) = done {
@@ -363,11 +378,23 @@ impl WsClient {
         }
     }
 
-    /// Returns true if its token or session is still in force. While the database fails nothing can be sent
-    /// anyway, so the client stays.
-    async fn is_authorized(&self) -> bool {
-        let caller = Caller::of(&self.api, &self.credential).await;
-        caller.map_or(true, |caller| caller.is_some())
+    /// Returns the reason to close, unless its token or session is still in force and it is still in
+    /// the team. While the database fails nothing can be sent anyway, so the client stays.
+    async fn refusal(&self) -> CloseWith {
+        let Ok(known) = KnownCaller::of(&self.api, &self.caller.known.credential).await else {
+            return None;
+        };
+        let Some(known) = known else {
+            let text = "the token is not valid any more";
+            return Some(reason(CloseCode::Policy, text));
+        };
+        match known.in_team_of_id(&self.api, self.caller.team).await {
+            Ok(None) => {
+                let text = "the caller has left the team";
+                Some(reason(CloseCode::Other(LEFT_TEAM), text))
+            }
+            Ok(Some(_)) | Err(_) => None,
+        }
     }
 
     async fn send(
@@ -375,10 +402,10 @@ impl WsClient {
         frame: Result<Arc<NotificationFrame>, SubscriptionError>,
     ) -> Result<(), CloseWith> {
         match frame {
-            Ok(frame) if self.wants(&frame) => {
-                in_time(self.session.text(frame.text.as_str())).await
-            }
-            Ok(_) => Ok(()),
+            Ok(frame) => match frame.text_for(self.caller.team) {
+                Some(text) if self.wants(&frame) => in_time(self.session.text(text)).await,
+                _ => Ok(()),
+            },
             Err(SubscriptionError::Stopping | SubscriptionError::Expired) => {
                 Err(Some(reason(CloseCode::Away, "this server is stopping")))
             }
@@ -392,16 +419,19 @@ impl WsClient {
         }
     }
 
-    async fn send_hint(&mut self, hint: &HintFrame) -> Result<(), CloseWith> {
+    async fn send_hint(&mut self, hint: &AddressedHint) -> Result<(), CloseWith> {
+        if !hint.is_for(self.caller.team, self.caller.may(AccessRole::Operator)) {
+            return Ok(());
+        }
         let is_other = |wanted: &WantedRepository| {
-            let name = hint.repo.as_deref();
+            let name = hint.frame.repo.as_deref();
             name.is_some_and(|name| !wanted.name.eq_ignore_ascii_case(name))
         };
         if self.repo.as_ref().is_some_and(is_other) {
             return Ok(());
         }
         // Texts and numbers always have a JSON form.
-        let text = serde_json::to_string(hint).unwrap_or_default();
+        let text = serde_json::to_string(&hint.frame).unwrap_or_default();
         in_time(self.session.text(text)).await
     }
 
@@ -411,7 +441,7 @@ impl WsClient {
 }
 
 /// Waits for the next hint; forever if there are none any more, or the client wants none.
-async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<HintFrame> {
+async fn next_hint(hints: &mut Option<HintSubscription>) -> Arc<AddressedHint> {
     if let Some(subscription) = hints
         && let Some(hint) = subscription.next().await
     {

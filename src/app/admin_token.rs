@@ -10,7 +10,7 @@ use chrono::Utc;
 use rustix::fs::OFlags;
 use rustix::process::Uid;
 use tallyhook_store::files::{check_folder, folder_of};
-use tallyhook_store::{AccessRole, DEFAULT_TEAM, NewToken, Store};
+use tallyhook_store::{AccessRole, ApiToken, DEFAULT_TEAM, NewToken, Store};
 
 use crate::api::auth;
 use crate::config::Config;
@@ -25,7 +25,9 @@ const ADMIN: &str = "admin";
 /// If the database or the file cannot be written, or every user could replace the file.
 pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()> {
     let tokens = store.tokens(None).await.context("cannot read the tokens")?;
-    if tokens.iter().any(|token| token.name == ADMIN) {
+    let (team, team_name) = DEFAULT_TEAM;
+    let is_first = |token: &ApiToken| token.team == team_name && token.name == ADMIN;
+    if tokens.iter().any(is_first) {
         return Ok(());
     }
     let path = config.admin_token_path();
@@ -42,7 +44,6 @@ pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()>
             (token, true)
         }
     };
-    let (team, _) = DEFAULT_TEAM;
     if !store
         .create_token(&NewToken {
             name: ADMIN,
@@ -50,6 +51,7 @@ pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()>
             team,
             role: AccessRole::Operator,
             login: None,
+            created_by: None,
             created_at: Utc::now(),
             expires_at: None,
         })

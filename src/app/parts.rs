@@ -10,16 +10,16 @@ use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_github_client::{Client, Clock};
 use tallyhook_queue::{Queue, QueueUse};
-use tallyhook_store::Store;
+use tallyhook_store::{DEFAULT_TEAM, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::shutdown::BackgroundTasks;
 use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
-use crate::api::{self, ApiState, OneTimeLogins, RecentUses, auth};
+use crate::api::{self, ApiState, DefaultRepository, OneTimeLogins, RecentUses, auth};
 use crate::config::{Config, ConfigError, WebhookSecrets};
-use crate::notify::{Channels, Notifier};
+use crate::notify::{Channels, Notifier, team_of_settings};
 use crate::process::Worker;
 use crate::relay::Relay;
 use crate::renumbering::Renumbering;
@@ -40,6 +40,7 @@ pub(super) struct SharedParts {
     pub(super) github: Option<Client>,
     pub(super) vault: Vault,
     channels: Arc<Channels>,
+    default_repository: Option<DefaultRepository>,
     uses: Arc<RecentUses>,
     pub(super) one_time_logins: Arc<OneTimeLogins>,
 }
@@ -50,8 +51,10 @@ impl SharedParts {
     /// up.
     pub(super) async fn open(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
         let roles = options.roles;
-        let channels = Arc::new(Channels::new(&config.notify, &config.numbers.calendars)?);
+        let mut channels = Channels::new(&config.notify, &config.numbers.calendars)?;
         let store = tallyhook_store::open(&config.database_url, options.opening).await?;
+        channels.find_teams(&config.notify, &store).await?;
+        let default_repository = default_repository(config, &store).await?;
         let queue = if roles.ingest || roles.worker {
             Some(Arc::new(open_queue(config, roles)?))
         } else {
@@ -65,7 +68,8 @@ impl SharedParts {
             store,
             queue,
             github,
-            channels,
+            channels: Arc::new(channels),
+            default_repository,
             uses: Arc::default(),
             one_time_logins: Arc::default(),
         })
@@ -101,7 +105,7 @@ impl SharedParts {
             vault: self.vault.clone(),
             rules: Arc::new(config.numbers.clone()),
             show_people: config.show_people,
-            default_repository: config.default_repository.clone(),
+            default_repository: self.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),
             one_time_logins: self.one_time_logins.clone(),
@@ -227,6 +231,24 @@ impl SharedParts {
             tasks.cancellable.spawn(cleaner.run(tasks.stop_signal()));
         }
     }
+}
+
+/// Returns the default repository of the settings with its team.
+///
+/// # Errors
+/// [`ConfigError`] if there is no such team; another if the database fails.
+async fn default_repository(
+    config: &Config,
+    store: &Store,
+) -> anyhow::Result<Option<DefaultRepository>> {
+    let Some(name) = config.default_repository.clone() else {
+        return Ok(None);
+    };
+    let team = match &config.default_repository_team {
+        Some(team) => team_of_settings(store, team, "GITHUB_REPO_TEAM").await?,
+        None => DEFAULT_TEAM.0,
+    };
+    Ok(Some(DefaultRepository { name, team }))
 }
 
 /// # Errors

@@ -19,6 +19,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Operate",
         &[
             "token",
+            "team",
+            "member",
+            "user",
+            "repository",
             "secrets",
             "audit",
             "notify",
@@ -162,10 +166,48 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "tallyhook token create dashboard",
             "tallyhook token create ci --role viewer --expires 30d",
+            "tallyhook token create ci --team mobile-apps --role member",
         ],
     ),
     ("token list", &["tallyhook token list"]),
     ("token revoke", &["tallyhook token revoke dashboard"]),
+    ("team create", &["tallyhook team create 'Mobile apps'"]),
+    ("team list", &["tallyhook team list"]),
+    ("member list", &["tallyhook member list --team mobile-apps"]),
+    (
+        "member add",
+        &["tallyhook member add ines-acme --team mobile-apps --role admin"],
+    ),
+    (
+        "member role",
+        &["tallyhook member role ines-acme viewer --team mobile-apps"],
+    ),
+    (
+        "member remove",
+        &["tallyhook member remove ines-acme --team mobile-apps"],
+    ),
+    (
+        "user invite",
+        &[
+            "tallyhook user invite 'Ines Adler' --team mobile-apps --role member",
+            "tallyhook user invite ines-acme --existing",
+        ],
+    ),
+    ("user disable", &["tallyhook user disable ines-acme"]),
+    ("user enable", &["tallyhook user enable ines-acme"]),
+    ("user list", &["tallyhook user list"]),
+    (
+        "repository list",
+        &["tallyhook repository list --unclaimed"],
+    ),
+    (
+        "repository give",
+        &["tallyhook repository give acme-corp/api-server --team backend"],
+    ),
+    (
+        "repository take",
+        &["tallyhook repository take acme-corp/api-server --team backend"],
+    ),
     (
         "audit export",
         &[

@@ -15,8 +15,8 @@ use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::event;
 use tallyhook_store::{
-    DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState,
-    Moment, Store,
+    DEFAULT_TEAM, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
+    DeliveryState, Moment, Store,
 };
 
 use super::delivery_list::{list, listed, print_table};
@@ -263,7 +263,8 @@ impl DeadCommand {
             } => {
                 let rules = NumberRules::default();
                 let reader = Reader::Store(Box::new(StoreReads {
-                    store: store.clone(),
+                    store: store.of_team(DEFAULT_TEAM.0),
+                    instance: store.clone(),
                     rules: Arc::new(rules),
                     show_people: false,
                     me: None,

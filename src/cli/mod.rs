@@ -17,6 +17,7 @@ mod hook;
 mod inbox;
 mod init;
 mod man;
+mod member;
 mod notify;
 mod output;
 mod poll;
@@ -28,12 +29,15 @@ mod recorded;
 mod recover;
 mod refetch;
 mod replay;
+mod repositories;
 mod secrets;
 mod serve;
 mod stats;
 mod table;
+mod team;
 mod tokens;
 mod usage;
+mod user;
 mod waiting;
 mod worktrees;
 
@@ -146,9 +150,21 @@ enum Command {
     Recompute,
     /// Migrate the database to this version
     Migrate,
+    /// List repositories with their teams; give them to teams, and take them away
+    #[command(subcommand)]
+    Repository(repositories::RepositoryCommand),
     /// Create, list and revoke API tokens
     #[command(subcommand, alias = "tokens")]
     Token(tokens::TokenCommand),
+    /// Create and list teams
+    #[command(subcommand)]
+    Team(team::TeamCommand),
+    /// List, add, change and remove members of teams
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Make sign-in links, list people, and disable them
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Export the records of administrative acts and of requests to GitHub
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -322,7 +338,15 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
                 .await;
             output::line("the database is migrated to this version")
         }
+        Command::Repository(command) => command.run(&beside(&sources()?).await?).await,
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Team(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Member(command) => command.run(&beside(&sources()?).await?).await,
+        Command::User(command) => {
+            let config = Config::new(&sources()?)?;
+            let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+            command.run(&config, &store).await
+        }
         Command::Audit(command) => command.run(&beside(&sources()?).await?).await,
         Command::Secrets(command) => command.run(sources()?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
@@ -336,6 +360,11 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
             output::raw(&script)
         }
     }
+}
+
+/// Returns a failure of a command in these words.
+fn failed(what: &str) -> CommandFailure {
+    CommandFailure::Failed(anyhow::anyhow!("{what}"))
 }
 
 /// Opens the store beside a server that may be running.

@@ -30,12 +30,16 @@ pub(super) enum NotifyCommand {
 impl NotifyCommand {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
-        let channels = Channels::new(&config.notify, &config.numbers.calendars)?;
+        let mut channels = Channels::new(&config.notify, &config.numbers.calendars)?;
         match self {
             Self::Test { channel, json } => test(&channels, channel.as_deref(), json).await,
             Self::List { json } => {
                 let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
-                let items = channel_items(&channels, &store).await;
+                let found = channels.find_teams(&config.notify, &store).await;
+                let items = match found {
+                    Ok(()) => channel_items(&channels, &store).await.map_err(Into::into),
+                    Err(error) => Err(error),
+                };
                 store.close().await;
                 match json {
                     true => output::json_list(items?),

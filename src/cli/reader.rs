@@ -10,7 +10,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::OpenMode;
+use tallyhook_store::{DEFAULT_TEAM, OpenMode};
 
 use super::replay::is_loopback;
 use super::{CommandFailure, CommandResult, SettingSources};
@@ -40,6 +40,13 @@ pub(super) struct ReadFromArgs {
                 TALLYHOOK_TOKEN]"
     )]
     token: Option<String>,
+    #[arg(
+        long,
+        value_name = "TEAM",
+        help = "Read as this team; from the database `default` if it is left out, from a server the \
+                team of the token"
+    )]
+    as_team: Option<String>,
 }
 
 impl ReadFromArgs {
@@ -52,8 +59,19 @@ impl ReadFromArgs {
         let config = Config::new(&sources.with_flag(TALLYHOOK_TOKEN, self.token))?;
         let Some(url) = self.url else {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+            let (default, _) = DEFAULT_TEAM;
+            let team = match &self.as_team {
+                Some(name) => store.team_named(name).await?,
+                None => Some(default),
+            };
+            let Some(team) = team else {
+                store.close().await;
+                let name = self.as_team.unwrap_or_default();
+                return Err(failed(&format!("the database has no team `{name}`")));
+            };
             return Ok(Reader::Store(Box::new(StoreReads {
-                store,
+                store: store.of_team(team),
+                instance: store,
                 rules: Arc::new(config.numbers),
                 show_people: config.show_people,
                 me: None,
@@ -75,6 +93,7 @@ impl ReadFromArgs {
             http: http.build().context("cannot make an HTTP client")?,
             url: url.as_str().trim_end_matches('/').to_owned(),
             token,
+            team: self.as_team,
         }))
     }
 }
@@ -103,6 +122,8 @@ pub(super) struct ServerReads {
     http: reqwest::Client,
     url: String,
     token: String,
+    /// The team of the calls, where it is not that of the token.
+    team: Option<String>,
 }
 
 /// The parameters of a call, without those that were not given.
@@ -183,7 +204,7 @@ impl Reader {
 
     pub(super) async fn close(&self) {
         if let Self::Store(reads) = self {
-            reads.store.close().await;
+            reads.instance.close().await;
         }
     }
 }
@@ -220,11 +241,20 @@ struct ErrorMessage {
 
 impl ServerReads {
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &ReadQuery) -> CommandResult<T> {
-        let Self { http, url, token } = self;
+        let Self {
+            http,
+            url,
+            token,
+            team,
+        } = self;
+        let prefix = match (team, path.strip_prefix("/api/")) {
+            (Some(team), Some(rest)) => format!("/api/teams/{team}/{rest}"),
+            _ => path.to_owned(),
+        };
         let query = query.text();
         let question = if query.is_empty() { "" } else { "?" };
         let request = http
-            .get(format!("{url}{path}{question}{query}"))
+            .get(format!("{url}{prefix}{question}{query}"))
             .bearer_auth(token);
         let answer = request
             .send()

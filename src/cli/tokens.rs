@@ -3,11 +3,11 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use tallyhook_core::text::{check_name, read_login};
-use tallyhook_store::{AccessRole, DEFAULT_TEAM, Moment, Store};
+use tallyhook_store::{AccessRole, Moment, Store};
 
 use super::act::record;
 use super::confirmation::Confirmation;
-use super::{CommandFailure, CommandResult, output};
+use super::{CommandFailure, CommandResult, failed, output, team};
 use crate::api::{MAX_DAYS, TokenItem, TokenOrder, create_token};
 
 #[derive(Debug, Subcommand)]
@@ -16,6 +16,9 @@ pub(super) enum TokenCommand {
     Create(CreateTokenArgs),
     /// List tokens, without their values
     List {
+        /// The slug of a team: only its tokens
+        #[arg(long, value_name = "TEAM")]
+        team: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -24,6 +27,9 @@ pub(super) enum TokenCommand {
     Revoke {
         /// The name of `token list`
         name: String,
+        /// The slug of its team
+        #[arg(long, value_name = "TEAM")]
+        team: Option<String>,
         #[command(flatten)]
         confirmation: Confirmation,
     },
@@ -33,6 +39,9 @@ pub(super) enum TokenCommand {
 pub(super) struct CreateTokenArgs {
     /// A name that says what it is for: 1 to 100 characters
     name: String,
+    /// The slug of its team
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
     /// Its rights: viewer reads, member also asks GitHub and changes tasks, admin also changes
     /// repositories, channels and tokens, operator runs the installation
     #[arg(long, default_value = "admin", value_parser = role)]
@@ -90,15 +99,22 @@ impl TokenCommand {
     pub(super) async fn run(self, store: &Store) -> CommandResult {
         match self {
             Self::Create(arguments) => arguments.run(store).await,
-            Self::List { json } => list(store, json).await,
-            Self::Revoke { name, confirmation } => {
+            Self::List { team, json } => list(store, team.as_deref(), json).await,
+            Self::Revoke {
+                name,
+                team,
+                confirmation,
+            } => {
+                let (team, slug) = team::named(store, team.as_deref()).await?;
                 confirmation.obtain(&format!("revoke the token `{name}`"))?;
                 let target = Some(("token", name.clone()));
-                let act = store.revoke_token(None, &name, Utc::now());
+                let act = store.revoke_token(team, &name, Utc::now());
                 if record(store, "token.revoked", target, act, |_| false).await?? {
                     return output::line("revoked");
                 }
-                Err(failed(&format!("there is no valid token `{name}`")))
+                Err(failed(&format!(
+                    "there is no valid token `{name}` of the team `{slug}`"
+                )))
             }
         }
     }
@@ -108,6 +124,7 @@ impl CreateTokenArgs {
     async fn run(self, store: &Store) -> CommandResult {
         let Self {
             name,
+            team,
             role,
             expires: TokenEnd(expires_at),
             login,
@@ -119,10 +136,12 @@ impl CreateTokenArgs {
             name: &name,
             role,
             login: login.as_deref(),
+            created_by: None,
             expires_at,
         };
+        let (team, slug) = team::named(store, team.as_deref()).await?;
         let target = Some(("token", name.clone()));
-        let act = create_token(store, DEFAULT_TEAM, order);
+        let act = create_token(store, (team, &slug), order);
         let created = record(store, "token.created", target, act, |_| false).await??;
         let Some(created) = created else {
             return Err(failed(&format!(
@@ -136,14 +155,19 @@ impl CreateTokenArgs {
     }
 }
 
-async fn list(store: &Store, json: bool) -> CommandResult {
-    let tokens = store.tokens(None).await?;
+async fn list(store: &Store, slug: Option<&str>, json: bool) -> CommandResult {
+    let team = match slug {
+        Some(slug) => Some(team::named(store, Some(slug)).await?.0),
+        None => None,
+    };
+    let tokens = store.tokens(team).await?;
     if json {
         let items = tokens.into_iter().map(TokenItem::from);
         return output::json_list(items.collect::<Vec<_>>());
     }
     let mut table = output::table([
         output::text("name"),
+        output::detail("team"),
         output::whole("role"),
         output::detail("login"),
         output::detail("created"),
@@ -158,6 +182,7 @@ async fn list(store: &Store, json: bool) -> CommandResult {
     for token in tokens {
         table.add_row([
             token.name,
+            token.team,
             token.role.to_string(),
             token.login.unwrap_or_default(),
             text(Some(token.created_at)),
@@ -167,10 +192,6 @@ async fn list(store: &Store, json: bool) -> CommandResult {
         ]);
     }
     table.print("there is no token: `tallyhook token create NAME` creates one")
-}
-
-fn failed(what: &str) -> CommandFailure {
-    CommandFailure::Failed(anyhow::anyhow!("{what}"))
 }
 
 #[cfg(test)]

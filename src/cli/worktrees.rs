@@ -5,7 +5,7 @@ use serde::Serialize;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::{OpenMode, Store, Task, TaskFilter};
+use tallyhook_store::{OpenMode, Task, TaskFilter, TeamStore};
 use uuid::Uuid;
 
 use super::{CommandResult, SettingSources, output};
@@ -73,7 +73,11 @@ impl WorktreesArgs {
             root,
         };
         let mut lines = Vec::new();
-        for (task, worktree) in with_worktrees(&store).await? {
+        let mut tasks = Vec::new();
+        for (team, _) in store.all_teams().await? {
+            tasks.extend(with_worktrees(&store.of_team(team)).await?);
+        }
+        for (task, worktree) in tasks {
             let cleaned = cleaner.clean(&task, !remove).await?;
             lines.push(line(task, worktree, cleaned));
         }
@@ -85,8 +89,8 @@ impl WorktreesArgs {
     }
 }
 
-/// Returns every task with a working tree, the newest first.
-async fn with_worktrees(store: &Store) -> tallyhook_store::Result<Vec<(Task, String)>> {
+/// Returns every task of a team with a working tree, the newest first.
+async fn with_worktrees(store: &TeamStore) -> tallyhook_store::Result<Vec<(Task, String)>> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
         let page = store.tasks(&TaskFilter::default(), before, PAGE).await?;

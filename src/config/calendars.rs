@@ -54,6 +54,8 @@ struct CalendarTable {
     #[serde(default)]
     dates: BTreeMap<String, Vec<String>>,
     holidays_ical: Option<PathBuf>,
+    /// The team that it is of.
+    team: Option<String>,
 }
 
 /// The hours of each weekday; one that is left out is off.
@@ -135,6 +137,22 @@ pub(super) fn calendars(sources: &SettingSources) -> Result<Calendars, ConfigErr
         Some(file) => error.at(file.display()),
         None => error,
     })
+}
+
+/// Returns the teams of the calendars that name one.
+///
+/// # Errors
+/// The first name that is none, with its line.
+pub(super) fn teams(sources: &SettingSources) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut teams = BTreeMap::new();
+    for (line, name, table) in &sources.calendars.calendars {
+        let wrong = |error: ConfigError| error.at(format_args!("calendar `{name}`")).at(line);
+        if let Some(team) = &table.team {
+            let team = channels::parse_team(team).map_err(wrong)?;
+            teams.insert(name.clone(), team);
+        }
+    }
+    Ok(teams)
 }
 
 fn assigned(tables: &CalendarTables, file: Option<&Path>) -> Result<Calendars, ConfigError> {

@@ -1,11 +1,12 @@
 //! Settings of notifications: the channels and their filters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use tallyhook_core::domain::business_time::Calendars;
 use tallyhook_core::domain::notification::NotificationKind;
+use tallyhook_store::DEFAULT_TEAM;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -22,8 +23,8 @@ pub(super) const NOTIFY_WEBHOOK_SECRET: &str = "NOTIFY_WEBHOOK_SECRET";
 pub const NOTIFY_ALLOW_PRIVATE: &str = "NOTIFY_ALLOW_PRIVATE";
 
 /// The keys of a `[[channel]]` in the file.
-pub const CHANNEL_KEYS: [&str; 8] = [
-    "name", "kind", "url", "secret", "repos", "kinds", "calendar", "digest",
+pub const CHANNEL_KEYS: [&str; 9] = [
+    "name", "kind", "url", "secret", "repos", "kinds", "calendar", "digest", "team",
 ];
 /// The limit exists because each channel has a worker of its own.
 const MAX_CHANNELS: usize = 50;
@@ -46,6 +47,8 @@ pub struct NotifyConfig {
 pub struct ChannelConfig {
     /// Lower-case letters, digits and dashes.
     pub name: String,
+    /// The name of the team whose events it is sent; `None` is the default team.
+    pub team: Option<String>,
     pub receiver: ChannelReceiver,
     /// The text of the setting, not validated yet.
     pub url: String,
@@ -115,6 +118,33 @@ impl NotifyConfig {
         channels.try_for_each(|channel| channel.schedule(calendars).map(drop))
     }
 
+    /// Checks that channels name calendars of their own team.
+    ///
+    /// # Errors
+    /// The first channel that does not.
+    pub(super) fn check_teams(
+        &self,
+        calendars: &BTreeMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        for channel in &self.channels {
+            let Some(calendar) = &channel.hours.calendar else {
+                continue;
+            };
+            let of = calendars
+                .get(calendar)
+                .map_or(DEFAULT_TEAM.1, String::as_str);
+            let team = channel.team.as_deref().unwrap_or(DEFAULT_TEAM.1);
+            if of != team {
+                let name = &channel.name;
+                return Err(ConfigError::new(format!(
+                    "channel `{name}`: it is of team `{team}`, and its calendar `{calendar}` of team \
+                     `{of}`: name one of its own team"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns true if a channel receives notifications of that kind.
     pub fn accepts(&self, kind: NotificationKind) -> bool {
         let mut channels = self.channels.iter();
@@ -155,6 +185,7 @@ impl NotifyConfig {
 fn from_environment(sources: &SettingSources) -> Result<Vec<ChannelConfig>, ConfigError> {
     let channel = |name: &str, url: &str, receiver| ChannelConfig {
         name: name.to_owned(),
+        team: None,
         receiver,
         url: url.to_owned(),
         filter: ChannelFilter::default(),
@@ -257,8 +288,10 @@ fn parse_channel(table: &DeTable<'_>) -> Result<ChannelConfig, ConfigError> {
         .ok_or_else(|| missing("url"))?;
     let filter = parse_filter(table).map_err(wrong)?;
     let hours = ChannelHours::parse(table).map_err(wrong)?;
+    let team = text(table, "team").map_err(wrong)?;
     Ok(ChannelConfig {
         name: name.to_owned(),
+        team: team.map(parse_team).transpose().map_err(wrong)?,
         receiver,
         url: url.to_owned(),
         filter,
@@ -274,6 +307,15 @@ fn parse_filter(table: &DeTable<'_>) -> Result<ChannelFilter, ConfigError> {
         .map(|kinds| kinds.into_iter().map(parse_kind).collect())
         .transpose()?;
     Ok(ChannelFilter { repos, kinds })
+}
+
+/// Reads the name of a team.
+pub(super) fn parse_team(name: &str) -> Result<String, ConfigError> {
+    if is_name(name) {
+        return Ok(name.to_owned());
+    }
+    let expected = "expected the name of a team: lower-case letters, digits and dashes";
+    Err(ConfigError::new(format!("`team` is wrong: {expected}")))
 }
 
 /// Returns true if `text` can name a channel or a calendar.

@@ -10,7 +10,7 @@ use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
 
-use super::{Config, ConfigError, SettingSources};
+use super::{Config, ConfigError, SettingSources, channels};
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
 pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
@@ -19,6 +19,7 @@ pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
 pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
 const GITHUB_REPO_OWNER: &str = "GITHUB_REPO_OWNER";
 const GITHUB_REPO_NAME: &str = "GITHUB_REPO_NAME";
+pub(super) const GITHUB_REPO_TEAM: &str = "GITHUB_REPO_TEAM";
 
 const PEM_BEGIN: &str = "-----BEGIN";
 
@@ -67,6 +68,15 @@ pub(super) fn default_repository(sources: &SettingSources) -> Result<Option<Stri
              or none",
         )),
     }
+}
+
+/// Returns the team of the default repository.
+pub(super) fn default_repository_team(
+    sources: &SettingSources,
+) -> Result<Option<String>, ConfigError> {
+    let team = sources.value(GITHUB_REPO_TEAM).map(channels::parse_team);
+    let wrong = |error: ConfigError| error.at(GITHUB_REPO_TEAM);
+    team.transpose().map_err(wrong)
 }
 
 /// Checks one part of a repository's name.

@@ -11,6 +11,9 @@ pub const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
 pub const TALLYHOOK_PUBLIC_URL: &str = "TALLYHOOK_PUBLIC_URL";
 pub const TALLYHOOK_TOKEN: &str = "TALLYHOOK_TOKEN";
+pub(super) const METRICS_TOKEN: &str = "METRICS_TOKEN";
+/// Shorter tokens of metrics are refused: they can be guessed by trying.
+const MIN_METRICS_TOKEN: usize = 8;
 
 /// The address by which people reach this server, such as `https://tools.example.com/tallyhook`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,17 @@ pub(super) fn listen(sources: &SettingSources) -> Result<SocketAddr, ConfigError
 
 pub(super) fn admin_token(sources: &SettingSources) -> Option<String> {
     sources.value(TALLYHOOK_ADMIN_TOKEN).map(str::to_owned)
+}
+
+pub(super) fn metrics_token(sources: &SettingSources) -> Result<Option<String>, ConfigError> {
+    let token = sources.value(METRICS_TOKEN);
+    if token.is_some_and(|token| token.chars().count() < MIN_METRICS_TOKEN) {
+        return Err(ConfigError::of(
+            METRICS_TOKEN,
+            format!("{METRICS_TOKEN} has fewer than {MIN_METRICS_TOKEN} characters"),
+        ));
+    }
+    Ok(token.map(str::to_owned))
 }
 
 pub(super) fn websocket_clients(sources: &SettingSources) -> Result<u32, ConfigError> {

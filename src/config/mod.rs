@@ -31,6 +31,7 @@ mod testing;
 mod waiting;
 mod zones;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tallyhook_core::domain::numbers::NumberRules;
@@ -38,6 +39,7 @@ use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials};
+use tallyhook_store::DEFAULT_TEAM;
 
 pub use self::channel_hours::{ChannelHours, ChannelSchedule, DailyDigest};
 pub use self::channel_secret::ChannelSecret;
@@ -81,6 +83,12 @@ pub struct Config {
     pub github_host: Option<GithubHost>,
     /// `owner/name`.
     pub default_repository: Option<String>,
+    /// The team that it is of; `None` is the default team.
+    pub default_repository_team: Option<String>,
+    /// The teams of calendars, by name; one without is of the default team.
+    pub calendar_teams: BTreeMap<String, String>,
+    /// The token that `/metrics` wants.
+    pub metrics_token: Option<String>,
     pub database_url: String,
     /// `None` is the queue inside the process.
     pub amqp_url: Option<String>,
@@ -125,6 +133,9 @@ impl Config {
             github_api_url: github::api_url(sources)?,
             github_host: github::host(sources)?,
             default_repository: github::default_repository(sources)?,
+            default_repository_team: github::default_repository_team(sources)?,
+            calendar_teams: calendars::teams(sources)?,
+            metrics_token: http::metrics_token(sources)?,
             database_url: database::url(sources),
             amqp_url: sources.value(AMQP_URL).map(str::to_owned),
             listen: http::listen(sources)?,
@@ -149,6 +160,20 @@ impl Config {
             origins: sources.origins(),
         };
         config.notify.check_schedules(&config.numbers.calendars)?;
+        config.notify.check_teams(&config.calendar_teams)?;
         Ok(config)
+    }
+
+    /// Returns the name of the team of a calendar.
+    pub fn calendar_team(&self, calendar: &str) -> &str {
+        let team = self.calendar_teams.get(calendar);
+        team.map_or(DEFAULT_TEAM.1, String::as_str)
+    }
+
+    /// Returns the default repository if it is of this team.
+    pub fn default_repository_of(&self, team: &str) -> Option<&str> {
+        let of = self.default_repository_team.as_deref();
+        let is_mine = of.unwrap_or(DEFAULT_TEAM.1) == team;
+        self.default_repository.as_deref().filter(|_| is_mine)
     }
 }

@@ -4,7 +4,8 @@ use tallyhook_core::domain::origin::AGENT_BRANCHES;
 use tallyhook_core::domain::task::Patterns;
 
 use super::channels::{NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL};
-use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
+use super::github::GITHUB_REPO_TEAM;
+use super::http::{METRICS_TOKEN, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::origin::{AI_ACCOUNTS, AI_BRANCHES, AI_LABELS};
 use super::tasks::TASK_KEY_PATTERNS;
 use super::waiting::REQUIRED_APPROVALS;
@@ -69,6 +70,11 @@ pub const SETTINGS: &[Setting] = &[
         "owner of the default repository, the one of `/api/prs/{number}`",
     ),
     setting("GITHUB_REPO_NAME", None, "name of the default repository"),
+    setting(
+        GITHUB_REPO_TEAM,
+        None,
+        "the team that the default repository is of; `default` if it is left out",
+    ),
     setting(
         "GITHUB_SYNC_DAYS_BACK",
         Some("90"),
@@ -168,6 +174,12 @@ pub const SETTINGS: &[Setting] = &[
         TALLYHOOK_TOKEN,
         None,
         "the API token with which commands read another server (`--url`)",
+    ),
+    setting(
+        METRICS_TOKEN,
+        None,
+        "the token, of 8 characters or more, that `/metrics` wants; with it the metrics name \
+         repositories, and without it anyone may read them and they name none",
     ),
     setting(
         "BOT_LOGINS",

@@ -12,7 +12,7 @@ use super::channels::{
 };
 use super::encryption::{TALLYHOOK_ENCRYPTION_KEYS, check_file};
 use super::file::{FileLine, FileSettings, read_file};
-use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
+use super::http::{METRICS_TOKEN, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::nearest::{meant_value, nearest};
 use super::settings::default_of;
 use super::waiting::DefaultReviewers;
@@ -23,7 +23,7 @@ use super::{
 
 /// The settings that are secrets. Each can be read from a file, whose path is the value of the
 /// setting with `_FILE` after its name, so that it is in no environment.
-pub const SECRET_SETTINGS: [&str; 11] = [
+pub const SECRET_SETTINGS: [&str; 12] = [
     GITHUB_WEBHOOK_SECRET,
     GITHUB_TOKEN,
     GITHUB_APP_PRIVATE_KEY,
@@ -32,6 +32,7 @@ pub const SECRET_SETTINGS: [&str; 11] = [
     TALLYHOOK_ADMIN_TOKEN,
     TALLYHOOK_TOKEN,
     TALLYHOOK_ENCRYPTION_KEYS,
+    METRICS_TOKEN,
     SLACK_WEBHOOK_URL,
     NOTIFY_WEBHOOK_URL,
     NOTIFY_WEBHOOK_SECRET,

@@ -89,7 +89,7 @@ async fn file(page: PageRequest) -> PageResult {
 /// Answers with dead letters as `tallyhook replay` reads them.
 async fn export(page: PageRequest) -> PageResult {
     let key = page.parameters().filter(|(name, _)| KEY.contains(name));
-    let lines = dead_letter_lines(&page.api.store, &query_string(key)).await?;
+    let lines = dead_letter_lines(&page.api.instance().store, &query_string(key)).await?;
     Ok(delivery::as_file("dead-letters.jsonl", JSON_LINES).streaming(lines))
 }
 

@@ -222,7 +222,7 @@ pub(super) async fn payload(page: PageRequest) -> PageResult {
 /// Answers with the delivery as `tallyhook replay` reads it.
 pub(super) async fn fixture(page: PageRequest) -> PageResult {
     let id = deliveries::id(&page)?;
-    let line = delivery_line(&page.api.store, id).await?;
+    let line = delivery_line(&page.api.instance().store, id).await?;
     Ok(as_file(&file_name(id, "jsonl"), JSON_LINES).body(line))
 }
 

@@ -170,9 +170,22 @@ fn navigation(page: &PageRequest, section: Section) -> Markup {
     }
 }
 
-/// Returns the part of the header about the caller.
+/// Returns the part of the header about the caller: its team, where there are several, and its
+/// name.
 fn account(page: &PageRequest) -> Markup {
     html! {
+        @if page.teams.len() > 1 {
+            form .who method="post" action=(page.links.path("/teams/choose")) {
+                (page.csrf())
+                input type="hidden" name="next" value="/";
+                select name="team" aria-label="Team" data-submit {
+                    @for team in &page.teams {
+                        option value=(team) selected[*team == page.caller.team_name] { (team) }
+                    }
+                }
+                button { "Switch" }
+            }
+        }
         form .who method="post" action=(page.links.path("/logout")) {
             (page.csrf())
             span { bdi { (page.caller.login.as_deref().unwrap_or(page.caller.role.as_str())) } }
@@ -292,6 +305,8 @@ impl Document {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (question) " – Tallyhook" }
                     link rel="icon" href=(format!("{base}{}", assets::icon()));
+                    // A table that is painted before its last row moves when its columns are known.
+                    link rel="expect" href="#end" blocking="render";
                     link rel="stylesheet" href=(format!("{base}{}", assets::style()));
                     script src=(format!("{base}{}", assets::script())) defer {}
                 }
@@ -303,7 +318,7 @@ impl Document {
                         h1 { (question) }
                         (body)
                     }
-                    footer .quiet {
+                    footer #end .quiet {
                         p {
                             "Times are in UTC. "
                             @if self.takes_keys { "Press " kbd { "?" } " for the keys. " }

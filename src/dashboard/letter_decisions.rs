@@ -215,7 +215,7 @@ pub(super) async fn try_again(page: PageRequest) -> PageResult {
         chosen.newest.truncate(1);
         order = DeadLetterOrder::of_ids(chosen.newest.iter().map(|item| item.id).collect());
     }
-    let number = requeued(&page.api.store, order).await?;
+    let number = requeued(&page.api.instance().store, order).await?;
     Ok(page.redirect(&chosen.results_at(&page, "tried", number)))
 }
 
@@ -223,7 +223,13 @@ pub(super) async fn try_again(page: PageRequest) -> PageResult {
 pub(super) async fn discard(page: PageRequest) -> PageResult {
     let chosen = ChosenLetters::of_form(&page).await?;
     let why = page.field("why").unwrap_or_default();
-    let number = discarded(&page.api.store, chosen.order(), why, &page.caller).await?;
+    let number = discarded(
+        &page.api.instance().store,
+        chosen.order(),
+        why,
+        &page.caller,
+    )
+    .await?;
     Ok(page.redirect(&chosen.results_at(&page, "discarded", number)))
 }
 

@@ -9,7 +9,9 @@ use super::layout::Document;
 use super::links::Links;
 use super::page::{HTML, PageError, PageResult, with_page};
 use super::routes::PageRoute;
-use crate::api::{ApiError, ApiState, Caller, StartedSession, is_own_path, sign_in, sign_in_once};
+use crate::api::{
+    ApiError, ApiState, KnownCaller, StartedSession, is_own_path, sign_in, sign_in_once,
+};
 
 pub(super) fn routes() -> Vec<PageRoute> {
     vec![
@@ -27,7 +29,7 @@ async fn login(
     links: web::Data<Links>,
 ) -> PageResult {
     let next = next(request.query_string().as_bytes());
-    let caller = Caller::known(&api, &request)
+    let caller = KnownCaller::known(&api, &request)
         .await
         .map_err(PageError::from)?;
     if caller.is_some() {

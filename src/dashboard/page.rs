@@ -16,7 +16,10 @@ use tallyhook_core::github::types::Timestamp;
 use super::layout::{self, Section};
 use super::links::Links;
 use super::routes::REGION;
-use crate::api::{AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads};
+use crate::api::{
+    AccessRole, AdmittedPage, ApiError, ApiState, CSRF_FIELD, Caller, StoreReads, TeamApi,
+    public_address,
+};
 
 pub(super) const HTML: (actix_web::http::header::HeaderName, &str) =
     (CONTENT_TYPE, "text/html; charset=utf-8");
@@ -26,11 +29,13 @@ pub(super) type PageResult = Result<HttpResponse, PageError>;
 
 /// The request of a page, whose caller was let in.
 pub(super) struct PageRequest {
-    pub(super) api: web::Data<ApiState>,
+    pub(super) api: TeamApi,
     pub(super) links: Links,
     pub(super) caller: Caller,
     /// For the navigation; 0 for a caller who may not see them.
     pub(super) dead_letters: u64,
+    /// The slugs of the teams that the session's holder may choose.
+    pub(super) teams: Vec<String>,
     /// The time that the whole page is shown for.
     pub(super) now: Timestamp,
     csrf_token: Option<String>,
@@ -44,10 +49,7 @@ pub(super) struct PageRequest {
 impl PageRequest {
     /// Returns the reads of the API, for the caller.
     pub(super) fn reads(&self) -> StoreReads {
-        StoreReads {
-            me: self.caller.login.clone(),
-            ..self.api.reads()
-        }
+        self.api.reads()
     }
 
     /// Returns a part of the path, such as the number of `/prs/{number}`.
@@ -128,14 +130,7 @@ impl PageRequest {
 
     /// Returns the address of a path of this server as others reach it.
     pub(super) fn public_address(&self, path: &str) -> String {
-        let path = self.links.path(path);
-        match &self.api.public_url {
-            Some(url) => format!("{}{path}", url.origin()),
-            None => {
-                let connection = self.request.connection_info();
-                format!("{}://{}{path}", connection.scheme(), connection.host())
-            }
-        }
+        public_address(&self.request, path)
     }
 
     /// Returns true if the browser takes single keys for commands.
@@ -201,13 +196,15 @@ impl PageRequest {
             csrf_token,
             fields,
             dead_letters,
+            teams,
         } = request.extensions_mut().remove()?;
         let query = form_urlencoded::parse(request.query_string().as_bytes());
         Some(Self {
-            api: request.app_data::<web::Data<ApiState>>()?.clone(),
+            api: TeamApi::new(request.app_data::<web::Data<ApiState>>()?.clone(), &caller),
             links: request.app_data::<web::Data<Links>>()?.get_ref().clone(),
             caller,
             dead_letters,
+            teams,
             now: Timestamp::from(Utc::now()),
             csrf_token,
             fields,

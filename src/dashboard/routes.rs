@@ -15,11 +15,11 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, audit, channels, dead_letters, deliveries, explain, flow, health, layout, load, login,
-    overview, preferences, pull_request, pull_requests, repositories, repository, settings,
-    sync_run, task, tasks,
+    assets, audit, channels, dead_letters, deliveries, explain, flow, health, invitation, layout,
+    load, login, members, overview, preferences, pull_request, pull_requests, repositories,
+    repository, settings, sync_run, task, tasks, teams,
 };
-use crate::api::{AccessRole, ApiError, admit_page, names_first, prefers_html, unrouted};
+use crate::api::{AccessRole, ApiError, PageTeam, admit_page, names_first, prefers_html, unrouted};
 
 /// The header by which our module asks for a region of a page: it gets 401, not the login.
 pub(super) const REGION: &str = "x-tallyhook-region";
@@ -27,6 +27,7 @@ pub(super) const REGION: &str = "x-tallyhook-region";
 /// A page, or a form of one.
 pub(super) struct PageRoute {
     call: PageCall,
+    team: PageTeam,
     route: Route,
 }
 
@@ -61,6 +62,14 @@ impl PageRoute {
         Self::new(Method::POST, path, Some(role), handler)
     }
 
+    /// Returns the page or form for every caller, also for one that has to choose a team first.
+    pub(super) fn of_any_team(self) -> Self {
+        Self {
+            team: PageTeam::Any,
+            ..self
+        }
+    }
+
     /// Returns a page for everyone.
     pub(super) fn open<F, A>(path: &'static str, handler: F) -> Self
     where
@@ -89,6 +98,7 @@ impl PageRoute {
     {
         Self {
             call: PageCall { method, path, role },
+            team: PageTeam::Needed,
             route: web::to(handler),
         }
     }
@@ -105,8 +115,10 @@ fn all() -> Vec<PageRoute> {
         explain::routes(),
         flow::routes(),
         health::routes(),
+        invitation::routes(),
         load::routes(),
         login::routes(),
+        members::routes(),
         overview::routes(),
         preferences::routes(),
         pull_request::routes(),
@@ -117,6 +129,7 @@ fn all() -> Vec<PageRoute> {
         sync_run::routes(),
         task::routes(),
         tasks::routes(),
+        teams::routes(),
     ]
     .into_iter()
     .flatten()
@@ -131,7 +144,7 @@ pub fn page_calls() -> Vec<PageCall> {
 /// Adds the pages to a server that has the state of the API among its data, before the API, which
 /// takes the login of a program at the same path.
 pub fn add_routes(config: &mut web::ServiceConfig) {
-    for PageRoute { call, route } in all() {
+    for PageRoute { call, team, route } in all() {
         let PageCall { method, path, role } = call;
         let is_for_browsers = role.is_none() && method == Method::POST;
         let resource = web::resource(path)
@@ -140,7 +153,7 @@ pub fn add_routes(config: &mut web::ServiceConfig) {
                 !is_for_browsers || accepts_html(context)
             }))
             .wrap(from_fn(move |request, next| {
-                admit((path, role), request, next)
+                admit((path, role, team), request, next)
             }))
             .wrap(layout::headers())
             .route(route);
@@ -197,13 +210,13 @@ async fn missing(request: HttpRequest) -> HttpResponse {
 /// Middleware that refuses a caller who is unknown or lacks the role of the page, and shows the
 /// errors of pages.
 async fn admit(
-    (path, role): (&'static str, Option<AccessRole>),
+    (path, role, team): (&'static str, Option<AccessRole>, PageTeam),
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let mut act = None;
     if let Some(role) = role {
-        match admit_page(&mut request, path, role).await {
+        match admit_page(&mut request, path, role, team).await {
             Ok((admitted, found)) => {
                 act = found;
                 request.extensions_mut().insert(admitted);
@@ -248,21 +261,26 @@ fn shown(request: &HttpRequest, error: &ApiError) -> HttpResponse {
     with_page(response, page)
 }
 
-/// Returns the response to a request that is not let in: the login for a person, the status for
-/// our module.
+/// Returns the response to a request that is not let in: for a person the login or the choice of a
+/// team, for our module the status.
 fn refusal(request: &HttpRequest, refused: &ApiError) -> HttpResponse {
-    let is_unknown = refused.status_code() == StatusCode::UNAUTHORIZED;
-    if !is_unknown || request.headers().contains_key(REGION) {
+    let page = match refused {
+        _ if request.headers().contains_key(REGION) => None,
+        ApiError::TeamNeeded(_) => Some("/teams"),
+        refused if refused.status_code() == StatusCode::UNAUTHORIZED => Some("/login"),
+        _ => None,
+    };
+    let Some(page) = page else {
         let page = layout::failure(request, refused.status_code(), &refused.to_string());
         return with_page(refused.error_response(), page);
-    }
+    };
     let next = request.uri().path_and_query();
     let next = next.filter(|_| request.method().is_safe());
     let next = next.map_or("", |next| next.as_str());
     let links = request.app_data::<web::Data<Links>>();
-    let login = links.map(|links| links.to("/login", [("next", next)]));
+    let address = links.map(|links| links.to(page, [("next", next)]));
     HttpResponse::SeeOther()
-        .insert_header((LOCATION, login.unwrap_or_else(|| "/login".to_owned())))
+        .insert_header((LOCATION, address.unwrap_or_else(|| page.to_owned())))
         .finish()
 }
 

@@ -30,17 +30,27 @@ pub(super) fn routes() -> Vec<PageRoute> {
             AccessRole::Viewer,
             end_session,
         ),
+        PageRoute::form(
+            "/settings/sessions/end",
+            AccessRole::Viewer,
+            end_all_sessions,
+        ),
     ]
 }
 
 async fn settings(page: PageRequest) -> PageResult {
     let is_admin = page.may(AccessRole::Admin);
-    let sessions = page.api.sessions(&page.caller).await;
+    let sessions = page.api.sessions(&page.caller.known).await;
     let body = html! {
         p {
             "You are signed in with the role " strong { (page.caller.role.as_str()) }
+            " in the team " strong { (page.caller.team_name) }
             @if let Some(login) = &page.caller.login { ", as " bdi { (login) } }
             "."
+        }
+        p .actions {
+            @if is_admin { a href=(page.links.path("/members")) { "Members and invitations" } }
+            a href=(page.links.path("/teams")) { "Teams" }
         }
         section #sessions { h2 { "Your sessions" } (block(sessions, |list| session_table(&page, &list))) }
         @if is_admin {
@@ -49,7 +59,7 @@ async fn settings(page: PageRequest) -> PageResult {
                 (block(page.api.tokens(&page.caller).await, |list| token_table(&page, &list)))
                 (token_form(&page))
             }
-            (in_force(&page.api.settings()))
+            (in_force(&page.api.settings(&page.caller.team_name)))
         } @else {
             p .quiet { "Tokens and the settings in force are shown to admins." }
         }
@@ -67,7 +77,7 @@ fn session_table(page: &PageRequest, list: &Page<SessionItem>) -> Markup {
             p { "None: this request has a token of its own." }
         } @else {
             table {
-                caption .quiet { "Browsers that signed in with your token" }
+                caption .quiet { "Browsers that are signed in as you" }
                 thead {
                     tr {
                         th scope="col" { "Browser" } th scope="col" { "Since" }
@@ -93,8 +103,16 @@ fn session_table(page: &PageRequest, list: &Page<SessionItem>) -> Markup {
                     }
                 }
             }
+            form .actions method="post" action=(page.links.path("/settings/sessions/end")) {
+                (page.csrf()) button { "Sign out everywhere" }
+            }
         }
     }
+}
+
+async fn end_all_sessions(page: PageRequest) -> PageResult {
+    page.api.end_all_sessions(&page.caller.known).await?;
+    Ok(page.redirect(&page.links.path("/login")))
 }
 
 async fn end_session(page: PageRequest) -> PageResult {
@@ -102,7 +120,7 @@ async fn end_session(page: PageRequest) -> PageResult {
         .part("id")
         .parse()
         .map_err(|_| ApiError::NotFound("session"))?;
-    page.api.end_session(&page.caller, id).await?;
+    page.api.end_session(&page.caller.known, id).await?;
     Ok(page.redirect(&page.links.path("/settings")))
 }
 
@@ -116,6 +134,7 @@ fn token_table(page: &PageRequest, list: &Page<TokenItem>) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "Name" } th scope="col" { "Role" } th scope="col" .hide { "Login" }
+                        th scope="col" .hide { "By" }
                         th scope="col" .hide { "Made" } th scope="col" { "Last used" } th scope="col" { "Ends" }
                         th scope="col" { "Do" }
                     }
@@ -132,6 +151,7 @@ fn token_row(page: &PageRequest, token: &TokenItem) -> Markup {
             th scope="row" { bdi { (token.name) } }
             td { (token.role.as_str()) }
             td .hide { bdi { (token.login.as_deref().unwrap_or(words::UNKNOWN)) } }
+            td .hide { bdi { (token.created_by.as_ref().map_or(words::UNKNOWN, |person| person.shown())) } }
             td .hide { (words::stated(Some(&token.created_at))) }
             td { @match token.last_used_at.as_deref() { Some(at) => (words::stated(Some(at))), None => "never" } }
             td { @match token.expires_at.as_deref() { Some(at) => (words::stated(Some(at))), None => "no end" } }

@@ -429,7 +429,7 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::doctor::CheckState;
-    use tallyhook_store::{ChannelState, EventId, NotificationCounts};
+    use tallyhook_store::{ChannelState, DEFAULT_TEAM, EventId, NotificationCounts};
 
     #[test]
     fn channel_state_follows_its_last_attempts() {
@@ -444,6 +444,7 @@ mod tests {
             };
             ChannelRecord {
                 name: "slack".to_owned(),
+                team: DEFAULT_TEAM.0,
                 state,
                 counts: NotificationCounts {
                     sent: 5,

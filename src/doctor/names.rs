@@ -100,6 +100,7 @@ mod tests {
         let repos = ["acme/*", "acme/api", "acme/aip", "acem/*"];
         config.notify.channels = vec![ChannelConfig {
             name: "team".to_owned(),
+            team: None,
             receiver: ChannelReceiver::Slack,
             url: String::new(),
             filter: ChannelFilter {

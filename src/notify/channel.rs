@@ -7,6 +7,7 @@ use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::business_time::{Calendars, DAY};
 use tallyhook_core::github::types::Timestamp;
+use tallyhook_store::{DEFAULT_TEAM, Store, TeamId};
 use utoipa::ToSchema;
 
 use super::ssrf_guard::{self, NetworkPolicy, UrlError, WebhookUrl};
@@ -17,6 +18,8 @@ use crate::config::{
 
 /// A configured receiver of notifications.
 pub struct Channel {
+    /// The team whose events it is sent.
+    pub team: TeamId,
     pub name: String,
     pub kind: ChannelKind,
     pub filter: ChannelFilter,
@@ -63,6 +66,7 @@ impl Channel {
             ChannelReceiver::Webhook { secret } => (ChannelKind::Webhook, secret.clone()),
         };
         Ok(Self {
+            team: DEFAULT_TEAM.0,
             name,
             kind,
             filter: settings.filter.clone(),
@@ -100,6 +104,21 @@ pub(super) fn advice(error: &UrlError) -> String {
     }
 }
 
+/// Looks up a team that the settings name at a place.
+///
+/// # Errors
+/// [`ConfigError`] if there is none of that name; another if the database fails.
+pub async fn team_of_settings(store: &Store, team: &str, place: &str) -> anyhow::Result<TeamId> {
+    let found = store.team_named(team).await?;
+    let missing = || {
+        ConfigError::new(format!(
+            "{place}: there is no team `{team}`: make it with `tallyhook team create {team}`, or \
+             name another"
+        ))
+    };
+    Ok(found.ok_or_else(missing)?)
+}
+
 /// All channels, with the HTTP client that connects to them.
 pub struct Channels {
     channels: Vec<Channel>,
@@ -127,6 +146,25 @@ impl Channels {
             http,
             timeout: settings.timeout,
         })
+    }
+
+    /// Looks up the teams of the channels, which are of the default team before.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names the channel of a team that does not exist; another if the database
+    /// fails.
+    pub async fn find_teams(
+        &mut self,
+        settings: &NotifyConfig,
+        store: &Store,
+    ) -> anyhow::Result<()> {
+        for (channel, settings) in self.channels.iter_mut().zip(&settings.channels) {
+            if let Some(team) = &settings.team {
+                let place = format!("channel `{}`", settings.name);
+                channel.team = team_of_settings(store, team, &place).await?;
+            }
+        }
+        Ok(())
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Channel> {

@@ -27,8 +27,8 @@ impl Notifier {
             return Ok(());
         }
         let repositories = repositories(&self.store, channel).await?;
-        let (total, items) = self
-            .store
+        let store = self.store.of_team(channel.team);
+        let (total, items) = store
             .longest_waiting(repositories.as_ref(), MAX_ITEMS)
             .await?;
         let digest = ChannelDigest {
@@ -36,7 +36,7 @@ impl Notifier {
             at,
             content: DigestContent { day, total, items },
         };
-        self.store.record_digest(&digest, now).await?;
+        store.record_digest(&digest, now).await?;
         state.digest_day = Some(day);
         Ok(())
     }
@@ -63,6 +63,7 @@ async fn repositories(store: &Store, channel: &Channel) -> Result<Option<DigestR
         ..DigestRepositories::default()
     };
     for name in channel.filter.single_repos() {
+        let store = store.of_team(channel.team);
         repositories.ids.extend(store.repository_id(name).await?);
     }
     Ok(Some(repositories))

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use tallyhook_core::github::types::RepoId;
-use tallyhook_store::{EventId, OutboxEvent, Result, Store, StoreError};
+use tallyhook_store::{EventId, OutboxEvent, Result, Store, StoreError, TeamId};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -32,8 +32,18 @@ pub struct NotificationFrame {
     pub repo_id: Option<RepoId>,
     /// False for a digest, which is for one channel.
     pub is_for_clients: bool,
-    /// JSON of a [`Notification`].
-    pub text: String,
+    /// JSON of a [`Notification`], for each team that may receive it.
+    texts: Vec<(TeamId, Arc<str>)>,
+}
+
+impl NotificationFrame {
+    /// Returns the JSON of the [`Notification`] as a team receives it; `None` if it may not.
+    pub fn text_for(&self, team: TeamId) -> Option<&str> {
+        let mut texts = self.texts.iter();
+        texts
+            .find(|(of, _)| *of == team)
+            .map(|(_, text)| text.as_ref())
+    }
 }
 
 /// The reason why a subscription ends or is refused.
@@ -100,12 +110,14 @@ pub async fn open_feed(store: Store) -> Result<(NotificationFeed, OutboxReader)>
 }
 
 impl NotificationFeed {
-    /// Subscribes to the events after `after`, or to the events from now on.
+    /// Subscribes a client of a team to the events after `after`, or to the events from now on. The
+    /// frames are those of all teams.
     ///
     /// # Errors
     /// [`SubscriptionError`]
     pub async fn subscribe(
         &self,
+        team: TeamId,
         after: Option<EventId>,
     ) -> Result<FeedSubscription, SubscriptionError> {
         // Before the position is read, so that no event falls between the two.
@@ -115,7 +127,7 @@ impl NotificationFeed {
             .ok_or(SubscriptionError::Stopping)?
             .subscribe();
         let position = match after {
-            Some(id) if !self.store.has_event(id).await? => {
+            Some(id) if !self.store.of_team(team).has_event(id).await? => {
                 return Err(SubscriptionError::Expired);
             }
             Some(id) => id,
@@ -164,7 +176,7 @@ impl FeedSubscription {
                 };
                 let events = read.unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
                 self.is_behind = is_full(&events);
-                self.page.extend(events.into_iter().map(to_frame));
+                self.page.extend(events.iter().map(to_frame));
                 continue;
             }
             match self.frames.recv().await {
@@ -209,7 +221,7 @@ impl OutboxWorker for OutboxReader {
             for event in events {
                 self.position = event.id;
                 // An error means that there is no subscriber; later ones read it from the outbox.
-                drop(self.frames.send(to_frame(event)));
+                drop(self.frames.send(to_frame(&event)));
             }
             if !is_full {
                 return Ok(());
@@ -222,7 +234,7 @@ fn is_full(page: &[OutboxEvent]) -> bool {
     page.len() == PAGE as usize
 }
 
-fn to_frame(event: OutboxEvent) -> Arc<NotificationFrame> {
+fn to_frame(event: &OutboxEvent) -> Arc<NotificationFrame> {
     let (id, repo) = (event.id, event.repo.clone());
     let repo_id = event.payload.pull_request().map(|key| key.repo);
     let is_for_clients = event.payload.channel().is_none();
@@ -231,8 +243,23 @@ fn to_frame(event: OutboxEvent) -> Arc<NotificationFrame> {
         repo,
         repo_id,
         is_for_clients,
-        text: Notification::from(event).to_json(),
+        texts: texts(event),
     })
+}
+
+/// Returns the text of an event for each team. Those for which it is the same share one.
+fn texts(event: &OutboxEvent) -> Vec<(TeamId, Arc<str>)> {
+    let mut texts: Vec<(TeamId, Arc<str>)> = Vec::with_capacity(event.teams.len());
+    for team in &event.teams {
+        let Some(event) = event.of_team(*team) else {
+            continue;
+        };
+        let text = Notification::from(event).to_json();
+        let known = texts.iter().find(|(_, known)| **known == *text);
+        let text = known.map_or_else(|| Arc::from(text), |(_, known)| Arc::clone(known));
+        texts.push((*team, text));
+    }
+    texts
 }
 
 #[cfg(test)]
@@ -248,9 +275,10 @@ mod tests {
     use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
     use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
     use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
-    use tallyhook_store::{BatchWrite, OpenMode, PullRequestChange};
+    use tallyhook_store::{BatchWrite, DEFAULT_TEAM, OpenMode, PullRequestChange};
 
     const REPO: RepoId = RepoId(7);
+    const TEAM: TeamId = DEFAULT_TEAM.0;
 
     /// Records that a pull request was opened.
     async fn record_opened(store: &Store, number: i64) {
@@ -315,7 +343,7 @@ mod tests {
             .acquire_many(u32::try_from(MAX_CATCHING_UP).unwrap())
             .await
             .unwrap();
-        let mut late = feed.subscribe(Some(first)).await.unwrap();
+        let mut late = feed.subscribe(TEAM, Some(first)).await.unwrap();
         assert!(late.next().now_or_never().is_none());
         // Its read queues for a permit.
         tokio::task::yield_now().await;
@@ -344,7 +372,8 @@ mod tests {
         let frame = tokio::time::timeout(Duration::from_secs(10), reads)
             .await
             .expect("the read starts again on each call");
-        assert!(frame.text.contains("\"pr_number\":2,"), "{}", frame.text);
+        let text = frame.text_for(TEAM).unwrap();
+        assert!(text.contains("\"pr_number\":2,"), "{text}");
         drop(others);
         store.close().await;
     }
@@ -364,17 +393,14 @@ mod tests {
             .acquire_many(u32::try_from(MAX_CATCHING_UP).unwrap())
             .await
             .unwrap();
-        let mut late = feed.subscribe(Some(first)).await.unwrap();
-        let mut live = feed.subscribe(None).await.unwrap();
+        let mut late = feed.subscribe(TEAM, Some(first)).await.unwrap();
+        let mut live = feed.subscribe(TEAM, None).await.unwrap();
         let receives = async {
             for number in 2..50 {
                 record_opened(&store, number).await;
                 let frame = live.next().await.unwrap();
-                assert!(
-                    frame.text.contains(&format!("\"pr_number\":{number},")),
-                    "{}",
-                    frame.text
-                );
+                let text = frame.text_for(TEAM).unwrap();
+                assert!(text.contains(&format!("\"pr_number\":{number},")), "{text}");
             }
         };
         tokio::select! {
@@ -384,11 +410,8 @@ mod tests {
         drop(others);
         for number in 2..50 {
             let frame = late.next().await.unwrap();
-            assert!(
-                frame.text.contains(&format!("\"pr_number\":{number},")),
-                "{}",
-                frame.text
-            );
+            let text = frame.text_for(TEAM).unwrap();
+            assert!(text.contains(&format!("\"pr_number\":{number},")), "{text}");
         }
         stop.send_replace(true);
         reading.await.unwrap();

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tallyhook_store::{ChangeId, ChangeKind, ChangedThing, Moment, Result, Store, StoredChange};
+use tallyhook_store::{
+    ChangeAudience, ChangeId, ChangeKind, ChangedThing, Moment, Result, Store, StoredChange, TeamId,
+};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use utoipa::ToSchema;
@@ -85,6 +87,26 @@ impl HintFrame {
             at: at.to_rfc3339_opts(SecondsFormat::Millis, true),
         }
     }
+}
+
+/// A hint with the readers who may learn of the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressedHint {
+    pub frame: HintFrame,
+    audience: ChangeAudience,
+}
+
+impl AddressedHint {
+    fn new(thing: ChangedThing, at: Moment) -> Self {
+        let audience = thing.audience.clone();
+        let frame = HintFrame::new(thing, at);
+        Self { frame, audience }
+    }
+
+    /// Returns true for a reader of a team, who may be an operator.
+    pub fn is_for(&self, team: TeamId, is_operator: bool) -> bool {
+        self.audience.includes(team, is_operator)
+    }
 
     /// Returns the hints that anything may have changed.
     fn everything() -> Vec<Arc<Self>> {
@@ -97,7 +119,7 @@ impl HintFrame {
 /// The hints of a process.
 pub struct HintFeed {
     store: Store,
-    frames: broadcast::Sender<Arc<HintFrame>>,
+    frames: broadcast::Sender<Arc<AddressedHint>>,
 }
 
 /// The changes that were read.
@@ -110,9 +132,9 @@ struct ReadPlace {
 
 /// The hints for one client.
 pub struct HintSubscription {
-    frames: broadcast::Receiver<Arc<HintFrame>>,
+    frames: broadcast::Receiver<Arc<AddressedHint>>,
     /// Those to be returned first.
-    before: Vec<Arc<HintFrame>>,
+    before: Vec<Arc<AddressedHint>>,
 }
 
 impl HintFeed {
@@ -136,17 +158,17 @@ impl HintFeed {
     }
 
     /// Returns the hints of what changed since a time.
-    async fn hints_since(&self, since: Moment) -> Result<Vec<Arc<HintFrame>>> {
+    async fn hints_since(&self, since: Moment) -> Result<Vec<Arc<AddressedHint>>> {
         let since = since - CLOCKS_DIFFER;
         if since < Utc::now() - CHANGES_KEPT {
-            return Ok(HintFrame::everything());
+            return Ok(AddressedHint::everything());
         }
         let newest = self.store.newest_change().await?;
         let first = newest - i64::from(PAGE);
         let changes = self.store.changes_after(first, PAGE).await?;
         let is_cut = changes.len() == PAGE as usize;
         if is_cut && changes.first().is_some_and(|oldest| oldest.at >= since) {
-            return Ok(HintFrame::everything());
+            return Ok(AddressedHint::everything());
         }
         let changes = changes.into_iter().filter(|change| change.at >= since);
         Ok(hints(changes))
@@ -210,13 +232,13 @@ impl HintFeed {
 }
 
 /// Returns the hints of changes, each thing once.
-fn hints(changes: impl Iterator<Item = StoredChange>) -> Vec<Arc<HintFrame>> {
+fn hints(changes: impl Iterator<Item = StoredChange>) -> Vec<Arc<AddressedHint>> {
     let mut seen = BTreeSet::new();
     let mut hints = Vec::new();
     for change in changes {
         for thing in change.things {
             if seen.insert(thing.clone()) {
-                hints.push(Arc::new(HintFrame::new(thing, change.at)));
+                hints.push(Arc::new(AddressedHint::new(thing, change.at)));
             }
         }
     }
@@ -225,14 +247,14 @@ fn hints(changes: impl Iterator<Item = StoredChange>) -> Vec<Arc<HintFrame>> {
 
 impl HintSubscription {
     /// Waits for the next hint; `None` when the process stops. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Arc<HintFrame>> {
+    pub async fn next(&mut self) -> Option<Arc<AddressedHint>> {
         if let Some(hint) = self.before.pop() {
             return Some(hint);
         }
         match self.frames.recv().await {
             Ok(hint) => Some(hint),
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                self.before = HintFrame::everything();
+                self.before = AddressedHint::everything();
                 self.before.pop()
             }
             Err(broadcast::error::RecvError::Closed) => None,

@@ -20,16 +20,16 @@ use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::domain::waiting_change::WaitedFor;
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{DigestItem, EventSubject, OutboxEvent, OutboxPayload};
+use tallyhook_store::{DigestItem, EventId, EventSubject, OutboxEvent, OutboxPayload};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use self::channel::{Channel, ChannelKind, Channels};
+pub use self::channel::{Channel, ChannelKind, Channels, team_of_settings};
 pub use self::feed::{
     FeedSubscription, NotificationFeed, NotificationFrame, OutboxReader, SubscriptionError,
     open_feed,
 };
-pub use self::hints::{CHANGES_KEPT, HintFeed, HintFrame, HintSubscription};
+pub use self::hints::{AddressedHint, CHANGES_KEPT, HintFeed, HintFrame, HintSubscription};
 pub use self::notifier::Notifier;
 pub use self::retry::RetryPolicy;
 pub use self::sending::ChannelTestResult;
@@ -253,12 +253,17 @@ impl Notification {
 
 impl From<OutboxEvent> for Notification {
     fn from(event: OutboxEvent) -> Self {
-        let OutboxEvent {
-            id,
-            repo,
-            payload,
-            subject,
-        } = event;
+        Self::of_event(event.id, event.repo, event.payload, event.subject)
+    }
+}
+
+impl Notification {
+    fn of_event(
+        id: EventId,
+        repo: Option<String>,
+        payload: OutboxPayload,
+        subject: EventSubject,
+    ) -> Self {
         let EventSubject {
             title,
             html_url,
@@ -339,7 +344,7 @@ impl From<OutboxEvent> for Notification {
 mod tests {
     use super::*;
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
-    use tallyhook_store::{EventId, TaskChange, WorktreeKept};
+    use tallyhook_store::{TaskChange, WorktreeKept};
 
     #[test]
     fn idempotency_key_identifies_one_event() {
@@ -364,13 +369,8 @@ mod tests {
         });
         for payload in [moved, kept] {
             let key = |id| {
-                Notification::from(OutboxEvent {
-                    id: EventId(id),
-                    repo: None,
-                    payload: payload.clone(),
-                    subject: EventSubject::default(),
-                })
-                .key()
+                let subject = EventSubject::default();
+                Notification::of_event(EventId(id), None, payload.clone(), subject).key()
             };
             assert_eq!(key(1), key(1));
             assert_ne!(key(1), key(2), "{payload:?}");

@@ -15,7 +15,7 @@ use metrics::counter;
 use rand::RngExt;
 use tallyhook_store::{
     AttemptResult, ChannelPause, ChannelState, EventId, LeaderRole, NotificationAttempt,
-    NotificationRow, OutboxEvent, OutboxPayload, Result, Store, StoreError, TaskRef,
+    NotificationRow, OutboxEvent, OutboxPayload, Result, Store, StoreError, TaskRef, TeamId,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -132,7 +132,10 @@ impl Notifier {
     /// If the database fails.
     pub async fn open_channels(&self) -> Result<()> {
         for channel in self.channels.iter() {
-            self.store.open_channel(&channel.name).await?;
+            self.store
+                .of_team(channel.team)
+                .open_channel(&channel.name)
+                .await?;
         }
         Ok(())
     }
@@ -205,7 +208,11 @@ impl Notifier {
 
     /// Delivers everything that is due on a channel. Returns the time until the next one is due.
     async fn deliver_due(&self, worker: &mut ChannelWorker<'_>) -> Result<Duration> {
-        let mut state = self.store.open_channel(worker.name()).await?;
+        let mut state = self
+            .store
+            .of_team(worker.channel.team)
+            .open_channel(worker.name())
+            .await?;
         while !worker.is_stopping() {
             if !worker.lease.is_held() && !worker.lease.renew(&self.store).await? {
                 return Ok(RETRY_DELAY);
@@ -218,6 +225,7 @@ impl Notifier {
             let now = Utc::now();
             if let Some(until) = worker.channel.quiet_until(now.into()) {
                 self.store
+                    .of_team(worker.channel.team)
                     .hold_notifications(worker.name(), until.to_utc())
                     .await?;
                 return Ok((until.to_utc() - now).to_std().unwrap_or_default());
@@ -227,10 +235,15 @@ impl Notifier {
             }
             let due = self
                 .store
+                .of_team(worker.channel.team)
                 .due_notifications(worker.name(), now, SEND_BATCH)
                 .await?;
             if due.is_empty() {
-                let next = self.store.next_notification_at(worker.name()).await?;
+                let next = self
+                    .store
+                    .of_team(worker.channel.team)
+                    .next_notification_at(worker.name())
+                    .await?;
                 return Ok(next.map_or(TICK, |next| (next - now).to_std().unwrap_or_default()));
             }
             for row in due {
@@ -258,10 +271,14 @@ impl Notifier {
             };
             let mut wanted = Vec::new();
             for event in events {
-                wanted.extend(self.filtered(channel, event).await?);
+                // The others are of other teams.
+                if let Some(event) = event.of_team(channel.team) {
+                    wanted.extend(self.filtered(channel, event).await?);
+                }
             }
             if !self
                 .store
+                .of_team(channel.team)
                 .advance_channel(&channel.name, *place, last, &wanted, Utc::now())
                 .await?
             {
@@ -314,13 +331,14 @@ impl Notifier {
         if may_be_outdated
             && self
                 .store
+                .of_team(worker.channel.team)
                 .supersede_if_outdated(worker.name(), event, Utc::now())
                 .await?
         {
             worker.count("superseded");
             return Ok(LoopStep::Continue);
         }
-        let message = self.message(worker.channel.kind, row.event.clone()).await?;
+        let message = self.message(worker.channel, row.event.clone()).await?;
         if !worker.lease.is_held() {
             // Another process may hold the lease and have sent this one already.
             return Ok(LoopStep::Reload);
@@ -344,7 +362,9 @@ impl Notifier {
             answer: &text,
             at,
         };
-        let recorded = self.record(&attempt, next, pause).await?;
+        let recorded = self
+            .record((worker.channel.team, &attempt), next, pause)
+            .await?;
         tallyhook_core::crash_point::reached("notify.recorded");
         if recorded == RecordResult::Refused {
             // The rows that were read with this one may be outdated, too.
@@ -369,13 +389,13 @@ impl Notifier {
     /// sent, and would be sent again if the result were lost.
     async fn record(
         &self,
-        attempt: &NotificationAttempt<'_>,
+        (team, attempt): (TeamId, &NotificationAttempt<'_>),
         next: AttemptResult,
         pause: Option<ChannelPause>,
     ) -> Result<RecordResult> {
-        let mut has_failed = false;
+        let (store, mut has_failed) = (self.store.of_team(team), false);
         loop {
-            match self.store.record_attempt(attempt, next, pause).await {
+            match store.record_attempt(attempt, next, pause).await {
                 Ok(true) => return Ok(RecordResult::Done),
                 // A failed call before this one may have recorded it, and its answer was lost.
                 Ok(false) if has_failed => return Ok(RecordResult::Unknown),
@@ -397,10 +417,11 @@ impl Notifier {
         }
     }
 
-    /// Builds the message of an event in the format of a kind of channel.
-    async fn message(&self, kind: ChannelKind, event: OutboxEvent) -> Result<OutgoingMessage> {
+    /// Builds the message of an event in the format of a channel.
+    async fn message(&self, channel: &Channel, event: OutboxEvent) -> Result<OutgoingMessage> {
+        let kind = channel.kind;
         let context = match kind {
-            ChannelKind::Slack => self.context(&event).await?,
+            ChannelKind::Slack => self.context(channel.team, &event).await?,
             ChannelKind::Webhook => slack::MessageContext::default(),
         };
         let notification = Notification::from(event);
@@ -416,7 +437,8 @@ impl Notifier {
     }
 
     /// Loads the pull request and the task that Slack messages show beside the event.
-    async fn context(&self, event: &OutboxEvent) -> Result<slack::MessageContext> {
+    async fn context(&self, team: TeamId, event: &OutboxEvent) -> Result<slack::MessageContext> {
+        let store = self.store.of_team(team);
         let (key, task) = match &event.payload {
             OutboxPayload::PullRequest(change, _) => (Some(change.key), None),
             OutboxPayload::Task(change) => (None, Some(change.task)),
@@ -424,11 +446,11 @@ impl Notifier {
             OutboxPayload::Waiting(..) | OutboxPayload::Digest(_) => (None, None),
         };
         let pull_request = match key {
-            Some(key) => self.store.pull_request(key).await?,
+            Some(key) => store.pull_request(key).await?,
             None => None,
         };
         let task = match task {
-            Some(id) => self.store.task(&TaskRef::Id(id)).await?,
+            Some(id) => store.task(&TaskRef::Id(id)).await?,
             None => None,
         };
         Ok(slack::MessageContext { pull_request, task })

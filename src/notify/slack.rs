@@ -223,7 +223,7 @@ mod tests {
     use tallyhook_core::domain::task::{TaskKey, TaskState, TaskStatus};
     use tallyhook_core::domain::timings::PullRequestState;
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use tallyhook_store::{PendingWork, PullRequestDurations, TaskPlace};
+    use tallyhook_store::{DEFAULT_TEAM, PendingWork, PullRequestDurations, TaskPlace};
 
     /// Slack's limit for the text of a section, in characters.
     const MAX_SECTION: usize = 3000;
@@ -307,6 +307,7 @@ mod tests {
     fn with_task(title: &str) -> MessageContext {
         let task = Task {
             id: TaskId(Uuid::nil()),
+            team: DEFAULT_TEAM.0,
             key: TaskKey::parse("PROJ-123"),
             title: title.to_owned(),
             state: TaskState {

@@ -204,7 +204,8 @@ impl WorktreeCleaner {
         key: PrKey,
         note: &str,
     ) -> Result<bool> {
-        let mut history = self.store.task_history(task.id, HISTORY).await?.into_iter();
+        let store = self.store.of_team(task.team);
+        let mut history = store.task_history(task.id, HISTORY).await?.into_iter();
         let last = history.find(|event| [cause, TaskCause::WorktreeRemoved].contains(&event.cause));
         Ok(last.is_some_and(|last| {
             (last.cause, last.pull_request, last.note.as_deref()) == (cause, Some(key), Some(note))

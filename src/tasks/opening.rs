@@ -13,7 +13,7 @@ use tallyhook_github_client::open_pull_request::{
 };
 use tallyhook_store::{
     LeaderRole, PendingWork, Result, Store, StoreError, StoredPullRequest, Task, TaskCause,
-    TaskRef, TaskUpdate,
+    TaskRef, TaskUpdate, TeamId,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -120,12 +120,17 @@ impl PullRequestOpener {
         let is_linked_now = self
             .fetcher
             .store
+            .of_team(task.team)
             .link_task(task.id, opened.key, Utc::now())
             .await?;
         if opened.created || is_linked_now {
             let how = if opened.created { "opened" } else { "found" };
-            self.record_opened(task.id, opened.key, format!("{how} {}", opened.html_url))
-                .await?;
+            self.record_opened(
+                (task.team, task.id),
+                opened.key,
+                format!("{how} {}", opened.html_url),
+            )
+            .await?;
         }
         Ok(TaskPullRequest {
             repo: repo.clone(),
@@ -145,7 +150,12 @@ impl PullRequestOpener {
 
     /// Records the pull request in the task's history. That also completes pending pushes to its
     /// branch.
-    async fn record_opened(&self, id: TaskId, key: PrKey, note: String) -> Result<()> {
+    async fn record_opened(
+        &self,
+        (team, id): (TeamId, TaskId),
+        key: PrKey,
+        note: String,
+    ) -> Result<()> {
         let store = &self.fetcher.store;
         let update = TaskUpdate {
             done: PendingWork::PUSH,
@@ -153,7 +163,8 @@ impl PullRequestOpener {
             ..TaskUpdate::default()
         };
         for _ in 0..HISTORY_ATTEMPTS {
-            let Some(task) = store.task(&TaskRef::Id(id)).await? else {
+            let task = store.of_team(team).task(&TaskRef::Id(id)).await?;
+            let Some(task) = task else {
                 return Ok(());
             };
             if store
@@ -240,7 +251,8 @@ impl AutoPullRequests {
         let Some(name) = &task.place.repo else {
             return Ok(false);
         };
-        let repo = self.store().repository_id(name).await?;
+        let store = self.store().of_team(task.team);
+        let repo = store.repository_id(name).await?;
         let is_open = |known: &StoredPullRequest| {
             is_of_branch(task, &known.pull_request)
                 && linked(known).is_some_and(|pr| {
@@ -265,7 +277,8 @@ impl AutoPullRequests {
             });
         }
         let note = reason.to_string();
-        let last = self.store().task_history(task.id, 1).await?.pop();
+        let store = self.store().of_team(task.team);
+        let last = store.task_history(task.id, 1).await?.pop();
         let is_recorded = last.is_some_and(|last| {
             last.cause == TaskCause::PullRequestRefused
                 && last.note.as_deref() == Some(note.as_str())

@@ -28,12 +28,6 @@ before(async () => {
   chromium = await browser();
   member = await measured(await signedIn(chromium, server));
   phone = await measured(await signedIn(chromium, server, { device }));
-  // As over a slow network: what the script changes, it changes after the paint.
-  await phone.route("**/app.js", async (route) => {
-    await phone.waitForFunction(() => paint.lcp > 0);
-    phone.top = await top(phone);
-    await route.continue();
-  });
   stranger = await measured(await signedIn(chromium, server, { as: null }));
 });
 after(async () => {
@@ -41,17 +35,32 @@ after(async () => {
   await server?.stop();
 });
 
-/** Gives a window axe, and the observers of its paint. */
+/** Gives a window axe, the observers of its paint, and a script that is late. */
 async function measured(page) {
+  // As over a slow network: what the script changes, it changes after the paint.
+  await page.route("**/app.js", async (route) => {
+    await page.waitForFunction(() => paint.lcp > 0);
+    page.top = await top(page);
+    await route.continue();
+  });
   await page.addInitScript({ content: readFileSync(axe, "utf8") });
   // The figures of the page's own observers, since nothing else sees the paint.
   await page.addInitScript(() => {
-    const paint = (globalThis.paint = { lcp: 0, tbt: 0, cls: 0 });
+    const paint = (globalThis.paint = { lcp: 0, tbt: 0, cls: 0, moved: [] });
     const observe = (type, each) =>
       new PerformanceObserver((list) => list.getEntries().forEach(each)).observe({ type, buffered: true });
     observe("largest-contentful-paint", (entry) => (paint.lcp = entry.startTime));
     observe("longtask", (entry) => (paint.tbt += Math.max(entry.duration - 50, 0)));
-    observe("layout-shift", (entry) => (paint.cls += entry.hadRecentInput ? 0 : entry.value));
+    observe("layout-shift", (entry) => {
+      if (entry.hadRecentInput) return;
+      paint.cls += entry.value;
+      const place = ({ x, y, width, height }) => [x, y, width, height].join(" ");
+      for (const { node, previousRect, currentRect } of entry.sources) {
+        const element = node?.nodeType === Node.TEXT_NODE ? node.parentElement : node;
+        const name = element ? element.outerHTML.slice(0, 80) : "what is gone";
+        paint.moved.push(`${name} from ${place(previousRect)} to ${place(currentRect)}`);
+      }
+    });
   });
   return page;
 }
@@ -126,7 +135,7 @@ for (const address of addresses) {
     assert.deepEqual(wide, [], "it scrolls to the side at 320 px");
     assert.deepEqual([...page.faults, ...(await page.evaluate(() => reports))], []);
     assertLight(address, answers);
-    assert.ok(paint.cls <= shift, `it shifts by ${paint.cls}, and ${shift} is the most`);
+    assert.ok(paint.cls <= shift, `it shifts by ${paint.cls}, and ${shift} is the most:\n${paint.moved.join("\n")}`);
     const bytes = answers.reduce((sum, [, bytes]) => sum + bytes, 0);
     const measured = `largest paint ${paint.lcp.toFixed(0)} ms, shift ${paint.cls.toFixed(3)}, blocked ${paint.tbt.toFixed(0)} ms`;
     t.diagnostic(`${answers.length} requests, ${bytes} bytes, ${measured}`);

@@ -11,7 +11,8 @@ use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::timings::timings;
 use tallyhook_store::{
-    DeliveryCounts, DeliveryFilter, DeliveryState, OpenMode, PullRequestDurations, Store,
+    DEFAULT_TEAM, DeliveryCounts, DeliveryFilter, DeliveryState, OpenMode, PullRequestDurations,
+    Store,
 };
 use tempfile::TempDir;
 
@@ -348,7 +349,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn check_numbers(&self, fact: &PullRequest) {
-        let row = block_on(self.store.pull_request(fact.key)).unwrap();
+        let row = block_on(self.store.of_team(DEFAULT_TEAM.0).pull_request(fact.key)).unwrap();
         let Some(timings) = timings(fact, &Bots::default()) else {
             return assert!(row.is_none(), "{row:?}");
         };

@@ -17,10 +17,12 @@ fn promised(method: &str, path: &str) -> Option<AccessRole> {
     let role = match method {
         _ if !begins(&["/api/"]) && path != "/ws" => return None,
         _ if begins(&["/api/deliver", "/api/dead-letters", "/api/inbox"]) => Operator,
-        _ if begins(&["/api/doctor", "/api/health"]) => Operator,
+        _ if begins(&["/api/doctor", "/api/health", "/api/repositories"]) => Operator,
         "POST" if begins(&["/api/notifications"]) => Admin,
         _ if begins(&["/api/tokens", "/api/channels", "/api/settings"]) => Admin,
         _ if begins(&["/api/audit", "/api/github/calls"]) => Admin,
+        _ if begins(&["/api/members", "/api/invitations", "/api/rules"]) => Admin,
+        "POST" if path == "/api/teams" => Operator,
         _ if begins(&["/api/me/", "/api/ws-ticket"]) => Viewer,
         "GET" => Viewer,
         _ if ["/api/repos", "/api/repos/{owner}/{repo}"].contains(&path) => Admin,
@@ -53,6 +55,7 @@ fn filled(path: &str) -> String {
     path.replace("{owner}/{repo}", "nobody/nothing")
         .replace("{id}", "9999999")
         .replace("{number}", "9999999")
+        .replace("{user}", "9999999")
         .replace("{guid}", "none")
         .replace("{name}", "none")
 }
@@ -124,6 +127,7 @@ async fn token_that_has_expired_or_is_revoked_is_none() {
             team: DEFAULT_TEAM.0,
             role: AccessRole::Admin,
             login: None,
+            created_by: None,
             created_at: Utc::now(),
             expires_at: Some(Utc::now() + TimeDelta::seconds(ends)),
         };
@@ -133,7 +137,7 @@ async fn token_that_has_expired_or_is_revoked_is_none() {
     assert_eq!(answer(get("/api/me").bearer_auth(&revoked)).await.0, 200);
     assert!(
         store
-            .revoke_token(None, "revoked", Utc::now())
+            .revoke_token(DEFAULT_TEAM.0, "revoked", Utc::now())
             .await
             .unwrap()
     );
@@ -308,6 +312,7 @@ async fn tokens_of_another_team_are_not_there() {
         team: TeamId(2),
         role: AccessRole::Admin,
         login: None,
+        created_by: None,
         created_at: Utc::now(),
         expires_at: None,
     };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tallyhook::api::auth;
 use tallyhook::app::ServerOptions;
 use tallyhook::config::Config;
-use tallyhook_store::AccessRole;
+use tallyhook_store::{AccessRole, DEFAULT_TEAM};
 
 use testkit::payloads::{self, Account, Pr, World};
 use testkit::{Place, TestServer, assert_refused, process::timeless};
@@ -134,7 +134,7 @@ async fn a_created_token_reads_until_it_is_revoked() {
         server
             .running
             .store
-            .revoke_token(None, "dashboard", chrono::Utc::now())
+            .revoke_token(DEFAULT_TEAM.0, "dashboard", chrono::Utc::now())
             .await
             .unwrap()
     );

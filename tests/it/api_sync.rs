@@ -16,8 +16,8 @@ use tallyhook_core::domain::repository::{Repository, RepositoryAccess, Repositor
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{
-    BatchWrite, PullRequestError, PullRequestRecord, RunState, StoredPullRequest, SyncOutcome,
-    SyncRun,
+    BatchWrite, DEFAULT_TEAM, PullRequestError, PullRequestRecord, RunState, StoredPullRequest,
+    SyncOutcome, SyncRun,
 };
 
 use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN};
@@ -715,7 +715,13 @@ async fn statistics_show_due_and_failing_watched_pull_requests() {
     let [new, well, broken, worse] = [1, 2, 3, 4].map(PrNumber);
     let (now, long_ago) = (Utc::now(), Utc::now() - TimeDelta::hours(1));
     for number in [new, well, broken, worse] {
-        assert!(store.watch("Other/Repo", number, long_ago).await.unwrap());
+        assert!(
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .watch("Other/Repo", number, long_ago)
+                .await
+                .unwrap()
+        );
     }
     for (number, at, outcome) in [
         (well, now, Ok(())),

@@ -104,6 +104,7 @@ async fn start() -> (TestServer, FakeGithub) {
     config.github_credentials = Token::parse(GITHUB_TOKEN).map(Credentials::Token);
     config.notify.channels = vec![ChannelConfig {
         name: "ops".to_owned(),
+        team: None,
         receiver: ChannelReceiver::Webhook {
             secret: ChannelSecret::parse("a-secret-of-a-channel"),
         },

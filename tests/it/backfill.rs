@@ -8,7 +8,7 @@ use tallyhook::sync::backfill::{BackfillOutcome, BackfillRunner, lease_until};
 use tallyhook::sync::fetch::observed_repository;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::Client;
-use tallyhook_store::{DeliveryFilter, RunOptions, RunState, SyncRun, SyncStatus};
+use tallyhook_store::{DEFAULT_TEAM, DeliveryFilter, RunOptions, RunState, SyncRun, SyncStatus};
 
 use testkit::github::acts::Act;
 use testkit::github::growth::Growth;
@@ -454,7 +454,13 @@ async fn cancelled_run_stops() {
     let (told, mut first_page) = tokio::sync::mpsc::unbounded_channel();
     let cancelling = async {
         first_page.recv().await.unwrap();
-        assert!(store.cancel_run(id, Utc::now()).await.unwrap());
+        assert!(
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .cancel_run(id, Utc::now())
+                .await
+                .unwrap()
+        );
     };
     // Slow enough for the run to be cancelled before its second page.
     github.slow_down(Duration::from_millis(300));
@@ -467,7 +473,14 @@ async fn cancelled_run_stops() {
         cancelling
     );
     assert!(matches!(ended.unwrap(), BackfillOutcome::LeaseLost));
-    let run = server.running.store.sync_run(id).await.unwrap().unwrap();
+    let run = server
+        .running
+        .store
+        .of_team(DEFAULT_TEAM.0)
+        .sync_run(id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(run.state, RunState::Cancelled);
     server.stop().await;
     github.stop().await;

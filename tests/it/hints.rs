@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook_store::{OpenMode, RunOptions};
+use tallyhook_store::{DEFAULT_TEAM, OpenMode, RunOptions};
 use testkit::payloads::{self, Account, Pr, World};
 use testkit::socket::{Socket, connect, frame, request, with_header, with_token};
 use testkit::{TestServer, assert_refused, repo_id};
@@ -81,7 +81,8 @@ async fn change_of_another_process_becomes_a_hint() {
         .unwrap()
         .unwrap();
     hint(&mut socket, "sync_run", Some(REPO), None).await;
-    assert!(other.untrack(repo_id(), Utc::now()).await.unwrap());
+    let team = other.of_team(DEFAULT_TEAM.0);
+    assert!(team.untrack(repo_id(), Utc::now()).await.unwrap());
     hint(&mut socket, "repo", Some(REPO), None).await;
     other.close().await;
     server.stop().await;

@@ -13,7 +13,9 @@ use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::event::Fact;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Client, Clock, Credentials, Token, VirtualTime};
-use tallyhook_store::{BatchWrite, PullRequestRecord, RunFilter, RunState, SyncStatus};
+use tallyhook_store::{
+    BatchWrite, DEFAULT_TEAM, PullRequestRecord, RunFilter, RunState, SyncStatus,
+};
 
 use testkit::github::acts::Act;
 use testkit::github::growth::{Growth, people};
@@ -223,6 +225,7 @@ async fn reused_repository_name_is_not_mixed_up() {
     server
         .running
         .store
+        .of_team(DEFAULT_TEAM.0)
         .untrack(REPO, Utc::now())
         .await
         .unwrap();
@@ -735,6 +738,7 @@ async fn failed_backfill_is_requested_again_after_an_hour() {
     round(&mut server, &poller).await;
     let state = || async {
         store
+            .of_team(DEFAULT_TEAM.0)
             .sync_runs(
                 &RunFilter {
                     repo: Some(REPO),

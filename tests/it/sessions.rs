@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tallyhook::api::auth;
 use tallyhook::app::ServerOptions;
-use tallyhook_store::{AccessRole, NewSession, SessionTimes};
+use tallyhook_store::{AccessRole, DEFAULT_TEAM, NewSession, SessionOwner, SessionTimes};
+use testkit::conformity::operations;
 use testkit::socket::{request, with_header};
 use testkit::{TOKEN, TestServer, assert_refused};
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -367,7 +368,7 @@ async fn session_ends_with_its_token_its_time_and_without_use() {
     assert_eq!(status(&server, &cookie).await, 200);
     assert!(
         store
-            .revoke_token(None, "leaver", Utc::now())
+            .revoke_token(DEFAULT_TEAM.0, "leaver", Utc::now())
             .await
             .unwrap()
     );
@@ -384,7 +385,8 @@ async fn session_ends_with_its_token_its_time_and_without_use() {
         };
         let new = NewSession {
             hash: &auth::hash(value),
-            token: &auth::hash(TOKEN),
+            owner: SessionOwner::Token(auth::hash(TOKEN)),
+            team: None,
             expires_at,
             agent: None,
             replaces: None,
@@ -524,5 +526,83 @@ async fn socket_of_a_session_needs_the_own_origin_and_ends_with_it() {
         };
         assert_eq!(u16::from(closed.code), 1008);
     }
+    server.stop().await;
+}
+
+/// Every call of the document that may change something, with values of which there is nothing.
+fn unsafe_calls() -> impl Iterator<Item = (Method, String, bool)> {
+    operations()
+        .filter(|(method, path, _)| method != "GET" && !path.starts_with("/webhooks"))
+        .map(|(method, path, operation)| {
+            let path = path
+                .replace("{owner}/{repo}", "nobody/nothing")
+                .replace(['{', '}'], "")
+                .replace("/id", "/9999999")
+                .replace("/number", "/9999999")
+                .replace("/user", "/9999999");
+            let is_open = operation["x-tallyhook-access"]["class"] == "open";
+            (method.parse().unwrap(), path, is_open)
+        })
+}
+
+#[tokio::test]
+async fn no_call_that_changes_something_is_taken_from_another_site_with_a_cookie() {
+    let server = TestServer::start().await;
+    let own = format!("http://{}", server.running.address);
+    let token = server.create_token("other", AccessRole::Viewer).await;
+    let mut count = 0;
+    for (method, short, is_open) in unsafe_calls() {
+        let mut paths = vec![short.clone()];
+        if let Some(rest) = short.strip_prefix("/api/") {
+            paths.push(format!("/api/teams/default/{rest}"));
+        }
+        for path in paths {
+            count += 1;
+            let (cookie, _) = session(&server, TOKEN).await;
+            let ask = |headers: &[(&'static str, &str)]| {
+                let mut request = by_cookie(&server, method.clone(), &path, &cookie);
+                for (name, value) in headers {
+                    request = request.header(*name, *value);
+                }
+                request
+            };
+            let what = format!("{method} {path}");
+            let evil = "https://evil.example.net";
+            for headers in [
+                &[][..],
+                &[("Origin", evil)],
+                &[("Origin", "null")],
+                &[("Sec-Fetch-Site", "cross-site")],
+                &[("Sec-Fetch-Site", "same-site")],
+                &[("Sec-Fetch-Site", "none")],
+                &[("Origin", evil), ("Sec-Fetch-Site", "same-origin")],
+                &[("Origin", evil), ("Content-Type", FORM)],
+            ] {
+                let refused = refusal(ask(headers)).await;
+                assert_eq!(refused.0, 403, "{what} {headers:?}: {}", refused.1);
+                assert_eq!(refused.1["error"]["code"], "forbidden", "{what}");
+            }
+            // A form needs the token of its page, wherever it is from.
+            if !is_open {
+                let form = ask(&[("Origin", &own), ("Content-Type", FORM)]);
+                assert_eq!(refusal(form).await.0, 403, "{what}");
+            }
+            assert_eq!(
+                status(&server, &cookie).await,
+                200,
+                "{what} changed nothing"
+            );
+            // A token is sent on purpose: what refuses it is another reason.
+            let request = server
+                .http
+                .request(method.clone(), format!("{}{path}", server.url));
+            let by_token = request.bearer_auth(&token).header("Origin", evil);
+            let by_token = by_token.send().await.unwrap();
+            let answer: Value = by_token.json().await.unwrap_or_default();
+            let message = answer["error"]["message"].to_string();
+            assert!(is_open || !message.contains("Origin"), "{what}: {message}");
+        }
+    }
+    assert!(count > 60, "{count} calls");
     server.stop().await;
 }

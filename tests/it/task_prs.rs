@@ -16,7 +16,8 @@ use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{
-    BatchWrite, NewTask, OpenMode as Open, PendingWork, Store, TaskCause, TaskPlace, TaskRef,
+    BatchWrite, DEFAULT_TEAM, NewTask, OpenMode as Open, PendingWork, Store, TaskCause, TaskPlace,
+    TaskRef,
 };
 
 use testkit::github::growth::people;
@@ -364,7 +365,13 @@ async fn pushed() -> (FakeGithub, Place, Store, AutoPullRequests, TaskRef) {
             worktree: None,
         },
     };
-    assert!(store.create_task(&task, Utc::now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .create_task(&task, Utc::now())
+            .await
+            .unwrap()
+    );
     TaskFollower {
         store: store.clone(),
     }
@@ -408,7 +415,14 @@ async fn push(store: &Store, pushes: &mut AutoPullRequests) {
 #[tokio::test]
 async fn refused_push_is_recorded_once_and_retried_with_the_next_push() {
     let (github, _place, store, mut pushes, task) = pushed().await;
-    let task = async || store.task(&task).await.unwrap().unwrap();
+    let task = async || {
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task(&task)
+            .await
+            .unwrap()
+            .unwrap()
+    };
     let id = task().await.id;
     for _ in 0..3 {
         push(&store, &mut pushes).await;
@@ -423,7 +437,11 @@ async fn refused_push_is_recorded_once_and_retried_with_the_next_push() {
             .count(),
         3
     );
-    let history = store.task_history(id, 9).await.unwrap();
+    let history = store
+        .of_team(DEFAULT_TEAM.0)
+        .task_history(id, 9)
+        .await
+        .unwrap();
     let noted: Vec<_> = history
         .iter()
         .map(|entry| (entry.cause, entry.note.as_deref()))
@@ -484,7 +502,14 @@ async fn push_opens_no_second_pull_request_if_a_person_chose_another_base() {
     let key = TaskRef::Key(TaskKey::parse("PROJ-1").unwrap());
     let store = &scene.server.running.store;
     testkit::eventually("no push is left", async || {
-        !store.task(&key).await.unwrap().unwrap().due.push
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .task(&key)
+            .await
+            .unwrap()
+            .unwrap()
+            .due
+            .push
     })
     .await;
     assert_eq!(scene.posts(), 1);
@@ -497,7 +522,12 @@ async fn push_is_retried_later_while_github_is_unreachable() {
     github.next(vec![Fault::status(502); 4]);
     let before = Utc::now();
     push(&store, &mut pushes).await;
-    let seen = store.task(&task).await.unwrap().unwrap();
+    let seen = store
+        .of_team(DEFAULT_TEAM.0)
+        .task(&task)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((seen.due, seen.tries), (PendingWork::PUSH, 1));
     let due = async |after: i64| {
         store
@@ -508,7 +538,12 @@ async fn push_is_retried_later_while_github_is_unreachable() {
     };
     assert_eq!((due(29).await, due(40).await), (0, 1));
     assert_eq!(
-        store.task_history(seen.id, 9).await.unwrap().len(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task_history(seen.id, 9)
+            .await
+            .unwrap()
+            .len(),
         1,
         "a transient failure is not recorded"
     );
@@ -518,14 +553,25 @@ async fn push_is_retried_later_while_github_is_unreachable() {
         repo: repo_id(),
         number: PrNumber(5),
     };
-    assert!(store.link_task(seen.id, key, Utc::now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .link_task(seen.id, key, Utc::now())
+            .await
+            .unwrap()
+    );
     TaskFollower {
         store: store.clone(),
     }
     .follow_due()
     .await
     .unwrap();
-    let seen = store.task(&task).await.unwrap().unwrap();
+    let seen = store
+        .of_team(DEFAULT_TEAM.0)
+        .task(&task)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (seen.due, seen.tries, due(29).await),
         (PendingWork::PUSH, 1, 0)

@@ -12,7 +12,7 @@ use tallyhook::app::ServerOptions;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::TaskKey;
 use tallyhook_core::github::types::{PrKey, PrNumber};
-use tallyhook_store::{PendingWork, TaskRef};
+use tallyhook_store::{DEFAULT_TEAM, PendingWork, TaskRef};
 use tempfile::TempDir;
 
 use testkit::git::{commit, git};
@@ -169,8 +169,16 @@ impl WorktreeServer {
     async fn settled(&self, key: &str) -> Value {
         let which = TaskRef::Key(TaskKey::parse(key).unwrap());
         let store = &self.server.running.store;
-        let is_settled =
-            async || store.task(&which).await.unwrap().unwrap().due == PendingWork::default();
+        let is_settled = async || {
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .task(&which)
+                .await
+                .unwrap()
+                .unwrap()
+                .due
+                == PendingWork::default()
+        };
         testkit::eventually("nothing is due", is_settled).await;
         self.task(key).await
     }

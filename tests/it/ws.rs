@@ -14,7 +14,7 @@ use tallyhook::app::ServerOptions;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{AccessRole, BatchWrite, PullRequestChange};
+use tallyhook_store::{AccessRole, BatchWrite, DEFAULT_TEAM, PullRequestChange};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -370,7 +370,7 @@ async fn client_with_a_revoked_token_is_closed() {
         server
             .running
             .store
-            .revoke_token(None, "leaver", Utc::now())
+            .revoke_token(DEFAULT_TEAM.0, "leaver", Utc::now())
             .await
             .unwrap()
     );

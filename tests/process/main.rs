@@ -25,6 +25,7 @@ mod secrets_keys;
 mod signals;
 mod storage;
 mod tables;
+mod teams;
 mod terminal;
 mod weak_secrets;
 mod wrong_uses;

@@ -222,6 +222,7 @@ async fn run_to_the_end(
     let mut config = testkit::config(&place);
     config.notify.channels = vec![Channel {
         name: CHANNEL.to_owned(),
+        team: None,
         receiver: Kind::Webhook { secret: None },
         url: format!("{}/hook", receiver.url),
         filter: Filter::default(),

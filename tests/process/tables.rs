@@ -13,7 +13,7 @@ use testkit::process::{run, tallyhook};
 use testkit::{Place, TestServer};
 
 const TITLE: &str = "要求制限に達したら再試行までの秒数を添えて応答する 🦀🚀 and a second sentence";
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 17] = [
     &["demo", "--once", "--listen", "127.0.0.1:0"],
     &["prs", "--limit", "100"],
     &["pr", "acme-corp/api-server#107"],
@@ -32,6 +32,9 @@ const COMMANDS: [&[&str]; 14] = [
     &["notify", "list"],
     &["doctor"],
     &["token", "list"],
+    &["team", "list"],
+    &["member", "list"],
+    &["user", "list"],
     &["worktrees"],
     &["--help"],
 ];

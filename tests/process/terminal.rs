@@ -81,6 +81,7 @@ async fn hostile_place() -> Place {
         team,
         role: AccessRole::Viewer,
         login: None,
+        created_by: None,
         created_at: Utc::now(),
         expires_at: None,
     };
@@ -101,7 +102,11 @@ async fn hostile_place() -> Place {
         },
         status: TaskStatus::Todo,
     };
-    store.create_task(&task, Utc::now()).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .create_task(&task, Utc::now())
+        .await
+        .unwrap();
     store.close().await;
     place
 }

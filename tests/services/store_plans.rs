@@ -11,9 +11,9 @@ use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::domain::waiting::WaitingReason;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId, ListOrder,
-    ListPlace, NotificationAttempt, NotificationFilter, NotificationState, OpenMode, PendingWork,
-    PullRequestFilter, SortKey, StateFilter, Store, TaskFilter, TaskRef,
+    AggregateFilter, AttemptResult, BatchWrite, DEFAULT_TEAM, DeliveryFilter, DeliveryState,
+    EventId, ListOrder, ListPlace, NotificationAttempt, NotificationFilter, NotificationState,
+    OpenMode, PendingWork, PullRequestFilter, SortKey, StateFilter, Store, TaskFilter, TaskRef,
 };
 
 use testkit::database::{Backend, Database, database};
@@ -160,7 +160,11 @@ async fn lists_of_pull_requests(database: &Database) {
         // An index entry for each row of each state, and the rows.
         let most = 4 * i64::from(PAGE) + 10;
         touches(database, &format!("{filter:?}"), most, async |store| {
-            store.pull_requests(&filter, PAGE).await.unwrap();
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, PAGE)
+                .await
+                .unwrap();
         })
         .await;
     }
@@ -170,7 +174,11 @@ async fn lists_of_pull_requests(database: &Database) {
         ..PullRequestFilter::default()
     };
     touches(database, "an empty range", 10, async |store| {
-        store.pull_requests(&filter, PAGE).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&filter, PAGE)
+            .await
+            .unwrap()
     })
     .await;
 }
@@ -197,8 +205,16 @@ async fn lists_behind_numbers(database: &Database) {
         };
         // Each open one, and for an approved one the look for its base.
         touches(database, &format!("{reason:?}"), 3 * open, async |store| {
-            store.count_pull_requests(&filter).await.unwrap();
-            store.pull_requests(&filter, PAGE).await.unwrap()
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .count_pull_requests(&filter)
+                .await
+                .unwrap();
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, PAGE)
+                .await
+                .unwrap()
         })
         .await;
     }
@@ -215,9 +231,17 @@ async fn lists_behind_numbers(database: &Database) {
     let in_range = "closed_at >= '2025-01-01Z' AND closed_at < '2025-01-08Z'";
     let most = number(&format!("state = 'closed' AND {in_range}")).await;
     touches(database, "closed ones", 3 * most, async |store| {
-        let (n, _) = store.count_pull_requests(&closed).await.unwrap();
+        let (n, _) = store
+            .of_team(DEFAULT_TEAM.0)
+            .count_pull_requests(&closed)
+            .await
+            .unwrap();
         assert_eq!(i64::try_from(n).unwrap(), most);
-        store.pull_requests(&closed, PAGE).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&closed, PAGE)
+            .await
+            .unwrap()
     })
     .await;
 }
@@ -245,7 +269,11 @@ async fn single_rows(database: &Database) {
         number: PrNumber(number),
     };
     let row = touches(database, "a pull request", 4, async |store| {
-        store.pull_request(key).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_request(key)
+            .await
+            .unwrap()
     })
     .await;
     assert_eq!(row.unwrap().key, key);
@@ -334,7 +362,11 @@ async fn aggregates(database: &Database) {
             .await;
         let what = format!("{filter:?}");
         let found = touches(database, &what, most, async |store| {
-            store.aggregates(&filter).await.unwrap()
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .aggregates(&filter)
+                .await
+                .unwrap()
         })
         .await;
         compare_percentiles(database, &merged, &found.all).await;
@@ -344,7 +376,11 @@ async fn aggregates(database: &Database) {
         ..month
     };
     touches(database, "bots", 40_000, async |store| {
-        store.aggregates(&bots).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .aggregates(&bots)
+            .await
+            .unwrap()
     })
     .await;
 }
@@ -432,13 +468,22 @@ async fn lists_of_deliveries(database: &Database) {
 async fn tasks(database: &Database) {
     let key = TaskRef::Key(TaskKey::parse("PROJ-7770").unwrap());
     let task = touches(database, "a task", 20, async |store| {
-        store.task(&key).await.unwrap().unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task(&key)
+            .await
+            .unwrap()
+            .unwrap()
     })
     .await;
     // Five pull requests name it, one of which is linked, too.
     assert_eq!(task.prs.len(), 5);
     touches(database, "history of a task", 10, async |store| {
-        store.task_history(task.id, PAGE).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task_history(task.id, PAGE)
+            .await
+            .unwrap()
     })
     .await;
     for (status, before) in [
@@ -453,7 +498,11 @@ async fn tasks(database: &Database) {
                 status,
                 ..TaskFilter::default()
             };
-            store.tasks(&filter, before, PAGE).await.unwrap()
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .tasks(&filter, before, PAGE)
+                .await
+                .unwrap()
         });
         assert_eq!(found.await.len(), PAGE as usize);
     }
@@ -468,7 +517,11 @@ async fn tasks(database: &Database) {
     .await;
     let pr = task.prs[0];
     changes(database, "linking", 60, async |store| {
-        store.unlink_task(task.id, pr, now).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .unlink_task(task.id, pr, now)
+            .await
+            .unwrap()
     })
     .await;
     // A batch of pull requests with new statuses, which mark their tasks.
@@ -505,22 +558,35 @@ async fn channels(database: &Database) {
     })
     .await;
     let due = touches(database, "due notifications", 32 * 4 + 10, async |store| {
-        store.due_notifications("webhook", now, 32).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .due_notifications("webhook", now, 32)
+            .await
+            .unwrap()
     });
     let due = due.await;
     assert_eq!(due.len(), 32);
     // All pending notifications are read.
     touches(database, "the next notification", 1100, async |store| {
-        store.next_notification_at("webhook").await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .next_notification_at("webhook")
+            .await
+            .unwrap()
     })
     .await;
     touches(database, "pending notifications", 1300, async |store| {
-        store.backlogs(&["slack", "webhook"]).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .backlogs(&["slack", "webhook"])
+            .await
+            .unwrap()
     })
     .await;
     let event = due[0].event.id;
     changes(database, "superseding", 20, async |store| {
         store
+            .of_team(DEFAULT_TEAM.0)
             .supersede_if_outdated("webhook", event, now)
             .await
             .unwrap()
@@ -534,6 +600,7 @@ async fn channels(database: &Database) {
     };
     changes(database, "an attempt", 20, async |store| {
         store
+            .of_team(DEFAULT_TEAM.0)
             .record_attempt(&attempt, AttemptResult::Sent, None)
             .await
             .unwrap()
@@ -551,7 +618,11 @@ async fn channels(database: &Database) {
         };
         let what = format!("{filter:?}");
         let listed = touches(database, &what, 4 * i64::from(PAGE), async |store| {
-            store.notifications(&filter, PAGE).await.unwrap()
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .notifications(&filter, PAGE)
+                .await
+                .unwrap()
         });
         assert!(listed.await.len() >= 40);
     }

@@ -13,4 +13,5 @@ pub mod domain;
 pub mod event;
 pub mod github;
 pub mod retention;
+pub mod secret;
 pub mod text;

@@ -130,6 +130,51 @@ pub fn read_login(login: &str) -> Result<&str, &'static str> {
     }
 }
 
+/// The most characters of a team's slug.
+const MAX_SLUG_LENGTH: usize = 40;
+
+/// Words that a path of ours has, or may get, where it names a team.
+const RESERVED_SLUGS: [&str; 9] = [
+    "all", "any", "api", "instance", "me", "new", "none", "operator", "teams",
+];
+
+/// Returns the slug of a team of this name: letters, digits and dashes, 1 to 40.
+///
+/// # Errors
+/// The broken rule and the next step, to follow "the name".
+pub fn team_slug(name: &str) -> Result<String, &'static str> {
+    let words = name.split(|letter: char| letter == '_' || letter == '-' || letter.is_whitespace());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let slug = words.join("-").to_ascii_lowercase();
+    let is_slug =
+        |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    if slug.is_empty() {
+        Err("is empty: give it 1 to 40 letters, digits and dashes")
+    } else if slug.len() > MAX_SLUG_LENGTH {
+        Err("is too long: give it at most 40 characters")
+    } else if !slug.bytes().all(is_slug) {
+        Err("has other characters than the letters a to z, digits and dashes: leave them out")
+    } else if RESERVED_SLUGS.contains(&slug.as_str()) {
+        Err("is a word of our paths: choose another")
+    } else {
+        Ok(slug)
+    }
+}
+
+/// Reads the slug of a team at GitHub.
+///
+/// # Errors
+/// If GitHub has no such slugs.
+pub fn read_github_team(slug: &str) -> Result<&str, &'static str> {
+    const MAX_LENGTH: usize = 255;
+    let slug = slug.trim();
+    let is_letter = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    match !slug.is_empty() && slug.len() <= MAX_LENGTH && slug.bytes().all(is_letter) {
+        true => Ok(slug),
+        false => Err("is no slug of a team at GitHub: expected letters, digits and dashes"),
+    }
+}
+
 /// Returns whether a reader of a name sees `letter`, by itself or above the letter before it.
 fn is_visible(letter: char) -> bool {
     let is_blank = matches!(
@@ -215,6 +260,35 @@ mod tests {
             ("a\u{a0}b", "control"),
         ] {
             let refused = check_name(name).unwrap_err();
+            assert!(refused.contains(why), "{name:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn slug_of_a_team_is_made_of_its_name() {
+        let longest = "a".repeat(40);
+        for (name, slug) in [
+            ("default", "default"),
+            ("Mobile apps", "mobile-apps"),
+            (" a__b - c ", "a-b-c"),
+            ("team-7", "team-7"),
+            (longest.as_str(), longest.as_str()),
+        ] {
+            assert_eq!(team_slug(name).as_deref(), Ok(slug), "{name}");
+        }
+        let too_long = format!("{longest}a");
+        for (name, why) in [
+            ("", "is empty"),
+            (" - ", "is empty"),
+            (too_long.as_str(), "too long"),
+            ("a/b", "other characters"),
+            ("..", "other characters"),
+            ("für", "other characters"),
+            ("a%2fb", "other characters"),
+            ("Me", "word of our paths"),
+            ("teams", "word of our paths"),
+        ] {
+            let refused = team_slug(name).unwrap_err();
             assert!(refused.contains(why), "{name:?}: {refused}");
         }
     }

@@ -6,10 +6,15 @@ use std::str::FromStr;
 use reqwest::Url;
 use tallyhook_core::github::host::GithubHost;
 
+use super::web_url::WebUrl;
+
 /// The base URL of GitHub's REST API: `https://api.github.com`, or `https://HOST/api/v3` of an
-/// Enterprise Server.
+/// Enterprise Server. With it goes the web site that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiUrl(Url);
+pub struct ApiUrl {
+    api: Url,
+    web: Option<WebUrl>,
+}
 
 /// An address that is no `http://` or `https://` URL, or has more than host, port and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +30,18 @@ impl FromStr for ApiUrl {
             && url.query().is_none()
             && url.fragment().is_none()
             && url.has_host();
-        (["http", "https"].contains(&url.scheme()) && is_plain)
-            .then_some(Self(url))
-            .ok_or(InvalidApiUrl)
+        if !["http", "https"].contains(&url.scheme()) || !is_plain {
+            return Err(InvalidApiUrl);
+        }
+        let web = WebUrl::of_api(&url);
+        Ok(Self { api: url, web })
     }
 }
 
 impl ApiUrl {
     /// Returns the address of `path`, which begins with a slash and may have a query.
     pub(crate) fn at(&self, path: &str) -> Option<Url> {
-        let base = self.0.as_str().trim_end_matches('/');
+        let base = self.api.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}{path}"))
             .ok()
             .filter(|url| self.contains(url))
@@ -43,7 +50,7 @@ impl ApiUrl {
     /// Returns the address of GraphQL: beside REST, which has a version in its path on an
     /// Enterprise Server.
     pub(crate) fn graphql(&self) -> Url {
-        let mut url = self.0.clone();
+        let mut url = self.api.clone();
         let path = url.path().trim_end_matches('/');
         url.set_path(&format!(
             "{}/graphql",
@@ -61,41 +68,46 @@ impl ApiUrl {
     /// Returns the GitHub that this is the API of, where the address says so: that of github.com, of
     /// a tenant of GHE.com, or `/api/v3` of an Enterprise Server. Any other may be a proxy's.
     pub fn github(&self) -> Option<GithubHost> {
-        let name = self.0.domain()?;
+        let name = self.api.domain()?;
         let is_cloud =
             name == "api.github.com" || (name.starts_with("api.") && name.ends_with(".ghe.com"));
-        let is_server = self.0.path().trim_end_matches('/') == "/api/v3" && name != "localhost";
+        let is_server = self.api.path().trim_end_matches('/') == "/api/v3" && name != "localhost";
         (is_cloud || is_server).then(|| GithubHost::parse(name))?
+    }
+
+    /// Returns the web site that belongs to this API; `None` where its address does not say which,
+    /// and none is configured.
+    pub fn web(&self) -> Option<&WebUrl> {
+        self.web.as_ref()
+    }
+
+    /// Returns the same API with a configured web site.
+    #[must_use]
+    pub fn with_web(self, web: WebUrl) -> Self {
+        Self {
+            web: Some(web),
+            ..self
+        }
     }
 
     /// Returns `link` if it is a page of the web site that belongs to this API, so that it is safe
     /// to show as a link.
-    ///
-    /// The site of `api.github.com` is `github.com`, that of `api.SUB.ghe.com` is `SUB.ghe.com`,
-    /// and an Enterprise Server serves both on one host.
     pub(crate) fn web_page(&self, link: &str) -> Option<Url> {
-        let url = Url::parse(link).ok()?;
-        let api = self.0.host_str().unwrap_or_default();
-        let site = match api.strip_prefix("api.") {
-            Some(site) if site == "github.com" || site.ends_with(".ghe.com") => site,
-            Some(_) | None => api,
-        };
-        let is_site = url.host_str() == Some(site)
-            && url.scheme() == self.0.scheme()
-            && url.port_or_known_default() == self.0.port_or_known_default()
-            && url.username().is_empty()
-            && url.password().is_none();
-        is_site.then_some(url)
+        self.web.as_ref()?.page(link)
+    }
+
+    pub(crate) fn into_url(self) -> Url {
+        self.api
     }
 
     fn contains(&self, url: &Url) -> bool {
-        url.origin() == self.0.origin() && url.username().is_empty() && url.password().is_none()
+        url.origin() == self.api.origin() && url.username().is_empty() && url.password().is_none()
     }
 }
 
 impl fmt::Display for ApiUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.origin().ascii_serialization())
+        f.write_str(&self.api.origin().ascii_serialization())
     }
 }
 

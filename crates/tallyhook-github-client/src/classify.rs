@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use super::attempt::{AttemptContext, AttemptOutcome, SSO, missing_permission};
 use super::classify_graphql;
-use super::error::{DetectedSecret, FieldError, GithubError};
+use super::error::{DetectedSecret, FieldError, ForbiddenReason, GithubError};
 use super::http::{retry_after, server_time};
 use super::rate_limit::rate_limit;
 use super::request::{ApiKind, Principal};
 use super::response::{FinalResponse, RawResponse, excerpt, unexpected};
+use super::route::shown_path;
 
 /// The body of an error.
 #[derive(Deserialize)]
@@ -56,6 +57,12 @@ impl AttemptContext<'_> {
             body,
         } = response;
         let message = error_message(&body).0;
+        // A client that took these for a rate limit would be silent for an hour.
+        let is_by_rule = status == StatusCode::FORBIDDEN
+            && ForbiddenReason::of(&full_message(&body), None).is_by_rule();
+        if is_by_rule {
+            return AttemptOutcome::Done(Err(self.refused(status, &headers, &body)));
+        }
         if let Some(limit) = rate_limit(status, &headers, &message, self.unspecified, self.now) {
             return AttemptOutcome::RateLimited(limit);
         }
@@ -87,7 +94,7 @@ impl AttemptContext<'_> {
     }
 
     fn path(&self) -> String {
-        self.url.path().to_owned()
+        shown_path(self.url)
     }
 
     fn unauthorized(&self, message: String, headers: &HeaderMap) -> AttemptOutcome {
@@ -112,13 +119,14 @@ impl AttemptContext<'_> {
         let path = self.path();
         let (message, errors) = error_message(body);
         match status {
-            StatusCode::FORBIDDEN if headers.contains_key(SSO) => {
+            // GitHub answers some of them as if there were nothing.
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if requires_sso(headers) => {
                 self.sso_required(path, message, headers)
             }
             StatusCode::FORBIDDEN => GithubError::Forbidden {
                 path,
+                reason: ForbiddenReason::of(&full_message(body), missing_permission(headers)),
                 message,
-                permission: missing_permission(headers),
             },
             StatusCode::NOT_FOUND => GithubError::NotFound { path },
             StatusCode::GONE => GithubError::Gone { path },
@@ -156,6 +164,8 @@ impl AttemptContext<'_> {
         let location = headers
             .get(LOCATION)
             .and_then(|location| location.to_str().ok());
+        // The form of the token endpoint has secrets in it, which go to no other address.
+        let location = location.filter(|_| !matches!(self.request.api, ApiKind::Oauth));
         match location.and_then(|location| self.api.follow(self.url, location)) {
             Some(to) => AttemptOutcome::Redirected(to),
             None => AttemptOutcome::Done(Err(unexpected(self.url, "it leads to another origin"))),
@@ -197,6 +207,19 @@ fn error_message(body: &[u8]) -> (String, Vec<FieldError>) {
         .chain(errors.iter().map(FieldError::to_string))
         .collect();
     (excerpt(&messages.join(": ")), errors)
+}
+
+/// Returns the message of an error body as it is. The reason may stand behind the part that is shown.
+fn full_message(body: &[u8]) -> String {
+    let body: Result<GithubErrorBody, _> = serde_json::from_slice(body);
+    body.map(|body| body.message).unwrap_or_default()
+}
+
+/// Returns whether a response refuses for want of single sign-on, as a list with partial results
+/// does not.
+fn requires_sso(headers: &HeaderMap) -> bool {
+    let value = headers.get(SSO).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| !value.starts_with("partial-results"))
 }
 
 /// Reads `errors`: a list of objects and texts, or one text alone.

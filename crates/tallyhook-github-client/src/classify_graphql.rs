@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::attempt::{AttemptContext, AttemptOutcome, missing_permission};
-use super::error::{GithubError, GraphqlError};
+use super::error::{ForbiddenReason, GithubError, GraphqlError};
 use super::rate_limit;
 use super::response::{RawResponse, excerpt};
 
@@ -133,7 +133,7 @@ fn refused(
             GithubError::Forbidden {
                 path: subject.to_owned(),
                 message: message(error),
-                permission: missing_permission(&response.headers),
+                reason: ForbiddenReason::of(&error.message, missing_permission(&response.headers)),
             }
         }
         _ => GithubError::GraphqlRefused {

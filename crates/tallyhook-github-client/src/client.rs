@@ -8,16 +8,18 @@ use parking_lot::Mutex;
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::Result;
+use super::account::{AccountRegistry, AccountState};
 use super::base_url::ApiUrl;
-use super::budget::RequestPriority;
+use super::budget::{RateAllowance, RequestPriority};
+use super::calls::{CallLog, CallOrigin};
 use super::circuit_breaker::BreakerState;
 use super::clock::Clock;
 use super::credentials::Credentials;
 use super::error::GithubError;
-use super::etag_cache::{CachedResponse, EtagCache};
-use super::installations::InstallationTokens;
+use super::etag_cache::CachedResponse;
 use super::optional_parts::RefusedParts;
 use super::request::{ApiRequest, CachedEtag, DEFAULT_MAX_BYTES, RequestAccess};
 use super::response::{FinalResponse, etag, next_page, parse_json};
@@ -31,21 +33,21 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The usual number of attempts at a call.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// A client of one GitHub with one token or one App. A handle: its clones share limits, tokens and
-/// counts.
+/// A client of one GitHub, with the credentials of one account. A handle: its clones share limits,
+/// tokens and counts, and handles of other accounts share the connection and the circuit breaker.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<ClientState>,
+    host: Arc<HostState>,
+    account: Arc<AccountState>,
     options: SendOptions,
     /// The identity of the handle's requests, if it is not the client's own credentials.
     identity: Option<RequestAccess>,
 }
 
-struct ClientState {
+/// What all accounts of a GitHub share.
+struct HostState {
     transport: Transport,
-    tokens: InstallationTokens,
-    cache: Mutex<EtagCache>,
-    refused_parts: Mutex<RefusedParts>,
+    accounts: Mutex<AccountRegistry>,
 }
 
 /// A response that may be the same as the previous one.
@@ -78,21 +80,73 @@ impl Client {
         clock: Clock,
         timeout: Duration,
     ) -> anyhow::Result<Self> {
-        let shared = ClientState {
-            transport: Transport::new(api, clock, timeout)?,
-            tokens: InstallationTokens::new(credentials),
-            cache: Mutex::default(),
-            refused_parts: Mutex::default(),
+        let transport = Transport::new(api, clock, timeout)?;
+        let account = AccountState::of_settings(credentials, &transport.gauge);
+        let host = HostState {
+            transport,
+            accounts: Mutex::default(),
         };
         Ok(Self {
-            shared: Arc::new(shared),
+            host: Arc::new(host),
+            account: Arc::new(account),
             options: SendOptions {
                 priority: RequestPriority::Live,
                 max_attempts: MAX_ATTEMPTS,
                 sent: Arc::default(),
+                origin: CallOrigin::default(),
             },
             identity: None,
         })
+    }
+
+    /// Returns a handle of the account `name` with these credentials, with a count of its own.
+    ///
+    /// GitHub counts limits for each account: the same name stands for the same limits, even with
+    /// another token, and nothing else is shared with any other account but the connection and the
+    /// circuit breaker. A token that GitHub refuses is not sent a second time. At most a thousand
+    /// accounts are remembered.
+    #[must_use]
+    pub fn account(&self, name: &str, credentials: Credentials) -> Self {
+        let gauge = &self.transport().gauge;
+        let account = self.host.accounts.lock().open(name, credentials, gauge);
+        Self {
+            account,
+            options: SendOptions {
+                sent: Arc::default(),
+                ..self.options.clone()
+            },
+            identity: None,
+            ..self.clone()
+        }
+    }
+
+    /// Forgets the account `name`, of which there is no connection any more.
+    pub fn end_account(&self, name: &str) {
+        self.host.accounts.lock().end(name);
+    }
+
+    /// Returns the announced hourly allowances of every account by name, without that of the
+    /// settings.
+    pub fn account_allowances(&self) -> Vec<(Arc<str>, Vec<RateAllowance>)> {
+        self.host.accounts.lock().allowances()
+    }
+
+    /// Sends the records of all requests of all accounts to `log`. Returns false if they are sent
+    /// to another one already.
+    pub fn record_calls(&self, log: CallLog) -> bool {
+        self.transport().call_log.set(log).is_ok()
+    }
+
+    /// Returns a handle whose requests are recorded as those of `origin`.
+    #[must_use]
+    pub fn with_origin(&self, origin: CallOrigin) -> Self {
+        Self {
+            options: SendOptions {
+                origin,
+                ..self.options.clone()
+            },
+            ..self.clone()
+        }
     }
 
     /// Returns a handle for background work, with a count of its own. Its requests wait while less
@@ -111,7 +165,7 @@ impl Client {
 
     /// Returns whether the client's credentials are those of an App.
     pub fn is_app(&self) -> bool {
-        self.shared.tokens.is_app()
+        self.account.tokens.is_app()
     }
 
     /// Returns a handle that does not retry, for checks of the present state.
@@ -187,7 +241,7 @@ impl Client {
         path: &str,
     ) -> Result<ConditionalResponse<T>> {
         let url = self.transport().url(path)?;
-        let known = self.shared.cache.lock().get(url.as_str());
+        let known = self.account.cache.lock().get(url.as_str());
         let cached = known.as_ref().map(|known| CachedEtag {
             etag: known.etag.clone(),
             generation: known.generation,
@@ -208,7 +262,7 @@ impl Client {
         let has_more = next_page(&response.headers).is_some();
         // Only the fields in use are kept: a hundredth of the body.
         if let (Some(etag), Ok(body)) = (etag(&response.headers), serde_json::to_vec(&value)) {
-            self.shared.cache.lock().put(CachedResponse {
+            self.account.cache.lock().put(CachedResponse {
                 url: url.into(),
                 etag,
                 generation: response.generation,
@@ -271,7 +325,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<T> {
         let request = ApiRequest {
             method,
@@ -297,7 +351,14 @@ impl Client {
         request: ApiRequest,
         url: Url,
     ) -> Result<FinalResponse> {
-        self.transport().wait_for_write().await;
+        let transport = self.transport();
+        let limits = match request.access {
+            RequestAccess::Nobody | RequestAccess::Basic(_) | RequestAccess::OauthClient => {
+                transport.shared_limits()
+            }
+            RequestAccess::Own | RequestAccess::Installation(_) => &self.account.limits,
+        };
+        limits.wait_for_write(&transport.clock).await;
         self.execute(request, url).await
     }
 
@@ -311,14 +372,28 @@ impl Client {
     }
 
     async fn send(&self, request: ApiRequest, url: Url) -> Result<FinalResponse> {
-        let (transport, tokens) = (self.transport(), &self.shared.tokens);
+        let (transport, account) = (self.transport(), &self.account);
+        let (tokens, limits) = (&account.tokens, account.limits.as_ref());
         let access = request.access.clone();
-        let mut pending = transport.prepare(request, url, self.options.clone());
+        let is_of_account = matches!(access, RequestAccess::Own | RequestAccess::Installation(_));
+        if let Some(refusal) = account.refusal().filter(|_| is_of_account) {
+            return Err(refusal);
+        }
+        let mut pending = transport.prepare(limits, request, url, self.options.clone());
         let mut has_new_token = false;
         loop {
-            let auth = tokens.authorize(transport, &access, &self.options).await?;
+            let auth = tokens
+                .authorize((transport, limits), &access, &self.options)
+                .await?;
             match pending.attempt(&auth).await {
-                SendProgress::Done(result) => return result,
+                SendProgress::Done(result) => {
+                    if let Err(error @ GithubError::Unauthorized { .. }) = &result
+                        && is_of_account
+                    {
+                        account.record_refusal(error);
+                    }
+                    return result;
+                }
                 SendProgress::Retry => {}
                 SendProgress::TokenRefused(error) => {
                     tokens.forget(&auth).await;
@@ -343,11 +418,11 @@ impl Client {
     }
 
     pub(crate) fn transport(&self) -> &Transport {
-        &self.shared.transport
+        &self.host.transport
     }
 
     pub(crate) fn refused_parts(&self) -> &Mutex<RefusedParts> {
-        &self.shared.refused_parts
+        &self.account.refused_parts
     }
 
     /// Returns the reason for which GitHub is left alone: it does not answer. `None` while it does.
@@ -379,23 +454,25 @@ impl Client {
         self.options.sent.load(Ordering::Relaxed)
     }
 
-    /// Returns the counts of all handles of this client together.
+    /// Returns the counts of all accounts together, with the allowances of this one.
     pub fn statistics(&self) -> ClientStatistics {
         let transport = self.transport();
         let breaker = transport.breaker.lock().status(transport.clock.now());
         transport
             .counter
-            .statistics(transport.budget.allowances(), breaker)
+            .statistics(self.account.limits.budget.allowances(), breaker)
     }
 }
 
 /// # Errors
 /// If `body` cannot be written as JSON.
-pub(crate) fn to_json(path: &str, body: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(body).map_err(|error| GithubError::Unexpected {
-        path: path.to_owned(),
-        reason: format!("the request body is no JSON: {error}"),
-    })
+pub(crate) fn to_json(path: &str, body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
+    serde_json::to_vec(body)
+        .map(Zeroizing::new)
+        .map_err(|error| GithubError::Unexpected {
+            path: path.to_owned(),
+            reason: format!("the request body is no JSON: {error}"),
+        })
 }
 
 /// Parses the body of a successful write. One that cannot be read does not undo the write.

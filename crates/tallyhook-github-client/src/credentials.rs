@@ -4,6 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::error::GithubError;
 use super::request::{Principal, RequestAuth};
@@ -15,7 +16,7 @@ const BACKDATED: TimeDelta = TimeDelta::seconds(60);
 const VALID: TimeDelta = TimeDelta::minutes(9);
 
 /// The credentials of a client.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum Credentials {
     Token(Token),
     App(GithubApp),
@@ -26,6 +27,14 @@ pub enum Credentials {
 pub struct GithubApp {
     id: String,
     key: EncodingKey,
+    /// The digest of the key, which cannot be compared itself.
+    digest: [u8; 32],
+}
+
+impl PartialEq for GithubApp {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.digest == other.digest
+    }
 }
 
 /// The part of an App's credentials that is invalid.
@@ -58,6 +67,7 @@ impl GithubApp {
         let app = Self {
             id: id.to_owned(),
             key,
+            digest: Sha256::digest(private_key).into(),
         };
         // The library reads the PEM alone; whether the key is one shows only when it signs.
         app.sign(DateTime::UNIX_EPOCH)

@@ -27,13 +27,13 @@ pub enum GithubError {
          or set GITHUB_APP_ID to the App that is"
     )]
     AppNotInstalled { account: String },
-    /// The token or the App lacks a right. A retry is of no use before it has it.
-    #[error("GitHub forbids {path} ({message}){}", missing_right(permission.as_deref()))]
+    /// The token or the App lacks a right, or the organization does not admit it. A retry is of no
+    /// use before that is changed.
+    #[error("GitHub forbids {path} ({message}): {}", reason.advice())]
     Forbidden {
         path: String,
         message: String,
-        /// The scopes or permissions that GitHub names.
-        permission: Option<String>,
+        reason: ForbiddenReason,
     },
     /// The organization wants the token to be authorized for its single sign-on.
     #[error(
@@ -110,6 +110,11 @@ pub enum GithubError {
     /// The query costs GitHub too much. Ask for less at once.
     #[error("GitHub cannot answer so much about {path} at once ({reason})")]
     TooMuch { path: String, reason: String },
+    /// A change was not sent, since no record of it could be stored before.
+    #[error(
+        "{path} was not sent to GitHub, since the audit could not record it: look at the database"
+    )]
+    NotRecorded { path: String },
     /// The server is not GitHub's API, or the API has changed.
     #[error("{path} was not answered as GitHub's API does ({reason}): check GITHUB_API_URL")]
     Unexpected { path: String, reason: String },
@@ -123,10 +128,68 @@ pub enum CredentialOwner {
     Setting,
     /// A connection, by its name.
     Connection(String),
+    /// A person, who has just entered the token.
+    Entered,
     /// The App's client id and client secret.
     OauthClient,
     /// The request has no credentials.
     Anonymous,
+}
+
+/// The reason for which GitHub forbids something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForbiddenReason {
+    /// A right is missing: the scopes or permissions of which one is needed, where GitHub names
+    /// them.
+    Permission(Option<String>),
+    /// The organization admits certain addresses only, and this machine's is none of them.
+    IpAllowList,
+    /// The organization has not approved the OAuth App.
+    OauthRestriction,
+    /// The installation of the App, or the account, is suspended.
+    Suspended,
+}
+
+impl ForbiddenReason {
+    /// Returns the reason that a message and the headers of a response name.
+    pub(crate) fn of(message: &str, permission: Option<String>) -> Self {
+        let says = |words: &str| message.contains(words);
+        if says("has an IP allow list enabled") {
+            Self::IpAllowList
+        } else if says("has enabled OAuth App access restrictions") {
+            Self::OauthRestriction
+        } else if says("installation has been suspended") || says("account was suspended") {
+            Self::Suspended
+        } else {
+            Self::Permission(permission)
+        }
+    }
+
+    /// Returns whether the organization or GitHub's staff has to act, whatever rights the token has.
+    pub(crate) fn is_by_rule(&self) -> bool {
+        !matches!(self, Self::Permission(_))
+    }
+
+    fn advice(&self) -> String {
+        let advice = match self {
+            Self::Permission(Some(permission)) => {
+                return format!("the token or App needs {permission}");
+            }
+            Self::Permission(None) => "give the token or App the right to it",
+            Self::IpAllowList => {
+                "ask an owner of the organization to add the address of this server to its IP \
+                 allow list"
+            }
+            Self::OauthRestriction => {
+                "ask an owner of the organization to approve the OAuth App in its settings, below \
+                 Third-party access"
+            }
+            Self::Suspended => {
+                "unsuspend the installation of the App, or the account, in GitHub's settings"
+            }
+        };
+        advice.to_owned()
+    }
 }
 
 impl CredentialOwner {
@@ -140,6 +203,10 @@ impl CredentialOwner {
             Self::Connection(name) => format!(
                 "GitHub does not accept the token of the connection {name} ({message}): \
                  connect it again"
+            ),
+            Self::Entered => format!(
+                "GitHub does not accept the token that was entered ({message}): \
+                 copy it once more, or create another"
             ),
             Self::OauthClient => format!(
                 "GitHub does not accept the App's client id and client secret ({message}): \
@@ -277,6 +344,7 @@ impl GithubError {
             | Self::PartRefused { .. }
             | Self::Limited { .. }
             | Self::Unreachable { .. }
+            | Self::NotRecorded { .. }
             | Self::Unknown { .. } => false,
         }
     }
@@ -284,13 +352,6 @@ impl GithubError {
 
 fn seconds(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-fn missing_right(permission: Option<&str>) -> String {
-    match permission {
-        Some(permission) => format!(": the token or App needs {permission}"),
-        None => ": give the token or App the right to it".to_owned(),
-    }
 }
 
 fn at_url(url: Option<&str>) -> String {
@@ -334,7 +395,12 @@ mod tests {
         let forbidden = |permission: Option<&str>| GithubError::Forbidden {
             path: path.clone(),
             message: message.clone(),
-            permission: permission.map(text),
+            reason: ForbiddenReason::Permission(permission.map(text)),
+        };
+        let ruled_out = |reason| GithubError::Forbidden {
+            path: path.clone(),
+            message: message.clone(),
+            reason,
         };
         let unauthorized = |owner| GithubError::Unauthorized {
             message: message.clone(),
@@ -374,6 +440,26 @@ mod tests {
                     account: text("a/b"),
                 },
                 &["not installed on a/b", "install it there"][..],
+            ),
+            (
+                unauthorized(CredentialOwner::Entered),
+                &["was entered (M)", "create another"][..],
+            ),
+            (
+                ruled_out(ForbiddenReason::IpAllowList),
+                &["/a/b (M)", "address of this server"][..],
+            ),
+            (
+                ruled_out(ForbiddenReason::OauthRestriction),
+                &["/a/b (M)", "approve the OAuth App"][..],
+            ),
+            (
+                ruled_out(ForbiddenReason::Suspended),
+                &["/a/b (M)", "unsuspend"][..],
+            ),
+            (
+                GithubError::NotRecorded { path: path.clone() },
+                &["/a/b was not sent", "look at the database"][..],
             ),
             (forbidden(None), &["/a/b (M)", "the right to it"][..]),
             (

@@ -4,15 +4,23 @@ use std::collections::VecDeque;
 
 /// The largest response that is kept.
 const MAX_RESPONSE: usize = 1024 * 1024;
-/// The limit of all responses together.
+/// The usual limit of all responses together.
 const MAX_TOTAL: usize = 16 * 1024 * 1024;
 
 /// The most recent responses with their `ETag`s.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EtagCache {
     /// The oldest first.
     responses: VecDeque<CachedResponse>,
     bytes: usize,
+    /// The limit of all responses together.
+    max_bytes: usize,
+}
+
+impl Default for EtagCache {
+    fn default() -> Self {
+        Self::of_bytes(MAX_TOTAL)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +41,14 @@ impl CachedResponse {
 }
 
 impl EtagCache {
+    pub(crate) const fn of_bytes(max_bytes: usize) -> Self {
+        Self {
+            responses: VecDeque::new(),
+            bytes: 0,
+            max_bytes,
+        }
+    }
+
     pub(crate) fn get(&self, url: &str) -> Option<CachedResponse> {
         self.responses
             .iter()
@@ -48,12 +64,12 @@ impl EtagCache {
         {
             self.remove(index);
         }
-        if response.bytes() > MAX_RESPONSE {
+        if response.bytes() > MAX_RESPONSE.min(self.max_bytes) {
             return;
         }
         self.bytes += response.bytes();
         self.responses.push_back(response);
-        while self.bytes > MAX_TOTAL {
+        while self.bytes > self.max_bytes {
             self.remove(0);
         }
     }

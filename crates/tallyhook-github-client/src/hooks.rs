@@ -49,6 +49,12 @@ impl FromStr for GithubName {
     }
 }
 
+impl fmt::Display for GithubName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl HookOwner {
     /// Parses `owner/name`.
     ///

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tallyhook_core::github::types::InstallationId;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::account::AccountLimits;
 use super::budget::RequestPriority;
 use super::credentials::{Credentials, GithubApp};
 use super::error::GithubError;
@@ -62,6 +63,7 @@ struct AccessTokenResponse {
 struct AppRequests<'a> {
     app: &'a GithubApp,
     transport: &'a Transport,
+    limits: &'a AccountLimits,
     options: SendOptions,
 }
 
@@ -79,17 +81,23 @@ impl InstallationTokens {
         matches!(self.credentials, Credentials::App(_))
     }
 
+    /// Returns whether the credentials are these.
+    pub(crate) fn has(&self, credentials: &Credentials) -> bool {
+        self.credentials == *credentials
+    }
+
     /// Returns valid credentials for `access`. Fetches an installation's token over `transport` if
     /// necessary.
     pub(crate) async fn authorize(
         &self,
-        transport: &Transport,
+        (transport, limits): (&Transport, &AccountLimits),
         access: &RequestAccess,
         options: &SendOptions,
     ) -> Result<RequestAuth, GithubError> {
         match (&self.credentials, access) {
             (_, RequestAccess::Nobody) => Ok(RequestAuth::anonymous()),
             (_, RequestAccess::Basic(secret)) => Ok(RequestAuth::basic(secret)),
+            (_, RequestAccess::OauthClient) => Ok(RequestAuth::oauth_client()),
             (Credentials::Token(token), RequestAccess::Own | RequestAccess::Installation(_)) => {
                 Ok(RequestAuth::token(token, Principal::Token, 0))
             }
@@ -98,6 +106,7 @@ impl InstallationTokens {
                 let requests = AppRequests {
                     app,
                     transport,
+                    limits,
                     // Live requests may wait for the same token, and must not wait for the permit
                     // of a backfill.
                     options: SendOptions {
@@ -185,7 +194,9 @@ impl AppRequests<'_> {
             ..ApiRequest::get(RequestAccess::Own)
         };
         let url = self.transport.url(path)?;
-        let mut pending = self.transport.prepare(request, url, self.options.clone());
+        let mut pending = self
+            .transport
+            .prepare(self.limits, request, url, self.options.clone());
         loop {
             let auth = self.app.authorize(self.transport.clock.now())?;
             match pending.attempt(&auth).await {

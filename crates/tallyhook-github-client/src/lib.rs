@@ -1,4 +1,5 @@
-//! GitHub's API, REST and GraphQL: one client of one GitHub, with one token or one App.
+//! GitHub's API, REST and GraphQL, and its OAuth: one client of one GitHub, with the credentials of
+//! the settings, and with handles of any number of accounts.
 //!
 //! A call returns when GitHub's response is final. The client waits for rate limits as GitHub
 //! announces them, and retries failures that do no harm twice; a write that may have happened is
@@ -12,9 +13,11 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod account;
 mod attempt;
 mod base_url;
 mod budget;
+mod calls;
 mod circuit_breaker;
 mod classify;
 mod classify_graphql;
@@ -27,30 +30,54 @@ mod graphql;
 pub mod hooks;
 pub mod http;
 mod installations;
+mod manifest;
+mod oauth;
+mod oauth_tokens;
 pub mod open_pull_request;
 mod optional_parts;
+mod organizations;
 mod pages;
+mod pkce;
 pub mod pulls;
+mod rate_gauge;
 mod rate_limit;
 mod request;
 mod response;
+mod route;
 mod send;
 mod statistics;
 mod token;
+mod token_identity;
 pub mod token_info;
 mod transport;
+mod user_installations;
+mod web_url;
 
 pub use self::base_url::{ApiUrl, InvalidApiUrl};
 pub use self::budget::RateAllowance;
+pub use self::calls::{CallEvent, CallLog, CallOrigin, CallOutcome, GithubCall};
 pub use self::circuit_breaker::{BreakerState, BreakerStatus};
 pub use self::client::{Client, ConditionalResponse};
 pub use self::clock::{Clock, VirtualTime};
 pub use self::credentials::{Credentials, GithubApp, InvalidApp};
-pub use self::error::{CredentialOwner, DetectedSecret, FieldError, GithubError, GraphqlError};
+pub use self::error::{
+    CredentialOwner, DetectedSecret, FieldError, ForbiddenReason, GithubError, GraphqlError,
+};
 pub use self::graphql::GraphqlResponse;
+pub use self::manifest::{AppAddresses, AppManifest, AppOwner, ConversionError, ConvertedApp};
+pub use self::oauth::{AuthorizationRequest, OauthApp, OauthCallback, OauthError, UserTokens};
+pub use self::oauth_tokens::{CheckedToken, TokenRevocation};
+pub use self::organizations::{GithubMembership, MembershipState, OrganizationInfo, PartialList};
 pub use self::pages::PagedList;
+pub use self::pkce::{PkceVerifier, random_secret};
+pub use self::rate_gauge::RATE_REMAINING;
 pub use self::statistics::ClientStatistics;
 pub use self::token::{ClientSecret, Token};
-pub use self::transport::{RATE_REMAINING, REQUESTS};
+pub use self::token_identity::{GithubUser, PersonalTokenKind, RefusedToken, TokenIdentity};
+pub use self::transport::REQUESTS;
+pub use self::user_installations::{
+    InstallationOwner, ListedPermissions, ListedRepository, RepositoryPages, UserInstallation,
+};
+pub use self::web_url::WebUrl;
 
 pub type Result<T, E = GithubError> = std::result::Result<T, E>;

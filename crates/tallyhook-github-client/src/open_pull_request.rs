@@ -10,7 +10,7 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use thiserror::Error;
 
 use super::client::Client;
-use super::error::{FieldError, GithubError};
+use super::error::{FieldError, ForbiddenReason, GithubError};
 use super::hooks::{GithubName, repository};
 
 /// A pull request to open.
@@ -261,7 +261,10 @@ fn refusal(error: GithubError, branches: &BranchPair<'_>) -> OpenPullRequestErro
         GithubError::Forbidden { message, .. } if message.contains("archived") => {
             OpenPullRequestError::RepositoryArchived { repo }
         }
-        GithubError::Forbidden { permission, .. } => OpenPullRequestError::Forbidden {
+        GithubError::Forbidden {
+            reason: ForbiddenReason::Permission(permission),
+            ..
+        } => OpenPullRequestError::Forbidden {
             repo,
             permission: permission.unwrap_or_else(right),
         },

@@ -1,9 +1,13 @@
 //! Lists in pages.
 
+use std::collections::BTreeSet;
+
 use reqwest::Url;
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use super::Result;
+use super::attempt::SSO;
 use super::client::Client;
 use super::error::GithubError;
 use super::request::{ApiRequest, RequestAccess};
@@ -14,6 +18,8 @@ pub struct PagedList<'a> {
     client: &'a Client,
     access: RequestAccess,
     next: Option<Url>,
+    missing_sso: BTreeSet<i64>,
+    names_scopes: bool,
 }
 
 impl Client {
@@ -26,6 +32,8 @@ impl Client {
             client: self,
             access: self.access(path),
             next: Some(self.transport().url(path)?),
+            missing_sso: BTreeSet::new(),
+            names_scopes: false,
         })
     }
 }
@@ -36,17 +44,38 @@ impl PagedList<'_> {
     /// # Errors
     /// [`GithubError`], named by what to do. The next call fetches the same page again.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>> {
+        self.next_page().await
+    }
+
+    /// Returns the ids of the organizations that the pages so far left out, since they want single
+    /// sign-on first.
+    pub fn missing_sso(&self) -> &BTreeSet<i64> {
+        &self.missing_sso
+    }
+
+    /// Returns whether GitHub names the scopes of the token, as it does not of a fine-grained one.
+    pub(crate) fn names_scopes(&self) -> bool {
+        self.names_scopes
+    }
+
+    /// Fetches the next page, of which the list may be a part only. Returns `None` after the last.
+    ///
+    /// # Errors
+    /// As of [`PagedList::next`].
+    pub(crate) async fn next_page<P: DeserializeOwned>(&mut self) -> Result<Option<P>> {
         let Some(url) = self.next.clone() else {
             return Ok(None);
         };
         let request = ApiRequest::get(self.access.clone());
         let response = self.client.execute(request, url).await?;
-        let items = parse_json(response.url.path(), &response.body)?;
+        let page = parse_json(response.url.path(), &response.body)?;
+        self.missing_sso.extend(missing_sso(&response.headers));
+        self.names_scopes |= response.headers.contains_key("x-oauth-scopes");
         self.next = match next_page(&response.headers) {
             Some(link) => Some(self.follow(&response.url, link)?),
             None => None,
         };
-        Ok(Some(items))
+        Ok(Some(page))
     }
 
     fn follow(&self, from: &Url, link: &str) -> Result<Url, GithubError> {
@@ -59,5 +88,21 @@ impl PagedList<'_> {
         } else {
             Ok(next)
         }
+    }
+}
+
+/// Returns the ids of organizations that a page lacks, from a header such as
+/// `partial-results; organizations=21955855,20582480`.
+fn missing_sso(headers: &HeaderMap) -> Vec<i64> {
+    let header = headers.get(SSO).and_then(|value| value.to_str().ok());
+    let Some((kind, rest)) = header.and_then(|header| header.split_once(';')) else {
+        return Vec::new();
+    };
+    let ids = rest
+        .split(';')
+        .find_map(|part| part.trim().strip_prefix("organizations="));
+    match ids.filter(|_| kind.trim() == "partial-results") {
+        Some(ids) => ids.split(',').flat_map(|id| id.trim().parse()).collect(),
+        None => Vec::new(),
     }
 }

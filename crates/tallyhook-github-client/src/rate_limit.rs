@@ -36,7 +36,7 @@ pub(crate) struct RateLimit {
     pub(crate) unspecified: bool,
 }
 
-/// The limits that were hit, and the requests that wait for them.
+/// The limits of an account that were hit, and the requests that wait for them.
 #[derive(Default)]
 pub(crate) struct RateLimitBlocks(Mutex<BTreeMap<BlockScope, DateTime<Utc>>>);
 
@@ -127,7 +127,10 @@ pub(crate) fn limit_length(headers: &HeaderMap, unspecified: u32, now: DateTime<
 /// Returns whether an error message is that of a secondary limit.
 pub(crate) fn is_secondary(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    message.contains("secondary rate limit") || message.contains("abuse detection")
+    message.contains("secondary rate limit")
+        || message.contains("abuse detection")
+        // After many refused tokens, of whichever account.
+        || message.contains("number of login attempts exceeded")
 }
 
 /// Returns the rest of the hour's allowance; `None` where there is no limit.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use tallyhook_core::github::types::InstallationId;
+use zeroize::Zeroizing;
 
 use super::error::CredentialOwner;
+use super::route::shown_path;
 use super::token::{ClientSecret, Token};
 
 /// The usual limit of a response body. A page of a hundred full items is below 4 MiB.
@@ -18,7 +20,8 @@ const MIN_BYTES_PER_SECOND: u64 = 256 * 1024;
 #[derive(Clone)]
 pub(crate) struct ApiRequest {
     pub(crate) method: Method,
-    pub(crate) body: Option<Vec<u8>>,
+    /// It may have secrets in it.
+    pub(crate) body: Option<Zeroizing<Vec<u8>>>,
     /// The `ETag` of an earlier response.
     pub(crate) cached: Option<CachedEtag>,
     pub(crate) access: RequestAccess,
@@ -45,6 +48,8 @@ pub(crate) enum ApiKind {
     Graphql {
         subject: String,
     },
+    /// The token endpoint, which is on the web site and takes forms.
+    Oauth,
 }
 
 impl ApiKind {
@@ -53,6 +58,15 @@ impl ApiKind {
         match self {
             Self::Rest => "rest",
             Self::Graphql { .. } => "graphql",
+            Self::Oauth => "oauth",
+        }
+    }
+
+    /// Returns the media type of a request's body.
+    pub(crate) const fn content_type(&self) -> &'static str {
+        match self {
+            Self::Rest | Self::Graphql { .. } => "application/json",
+            Self::Oauth => "application/x-www-form-urlencoded",
         }
     }
 
@@ -61,6 +75,7 @@ impl ApiKind {
         match self {
             Self::Rest => "core",
             Self::Graphql { .. } => "graphql",
+            Self::Oauth => "oauth",
         }
     }
 }
@@ -78,6 +93,8 @@ pub(crate) enum RequestAccess {
     Nobody,
     /// An App's client id and client secret.
     Basic(ClientSecret),
+    /// The same in the request's body, at the token endpoint.
+    OauthClient,
 }
 
 impl RequestAccess {
@@ -137,9 +154,17 @@ impl RequestAuth {
         }
     }
 
+    pub(crate) fn oauth_client() -> Self {
+        Self::of_client(None)
+    }
+
     pub(crate) fn basic(secret: &ClientSecret) -> Self {
+        Self::of_client(Some(secret.header()))
+    }
+
+    fn of_client(header: Option<HeaderValue>) -> Self {
         Self {
-            header: Some(secret.header()),
+            header,
             principal: Principal::OauthClient,
             owner: CredentialOwner::OauthClient,
             generation: 0,
@@ -169,16 +194,16 @@ impl ApiRequest {
     }
 
     /// Returns the subject that errors name: the repository of a query, else the path of `url`.
-    pub(crate) fn subject<'a>(&'a self, url: &'a Url) -> &'a str {
+    pub(crate) fn subject(&self, url: &Url) -> String {
         match &self.api {
-            ApiKind::Rest => url.path(),
-            ApiKind::Graphql { subject } => subject,
+            ApiKind::Rest | ApiKind::Oauth => shown_path(url),
+            ApiKind::Graphql { subject } => subject.clone(),
         }
     }
 
     /// Returns the time that sending the body may take on a slow line.
     pub(crate) fn upload_time(&self) -> Duration {
-        transfer_time(self.body.as_ref().map_or(0, Vec::len) as u64)
+        transfer_time(self.body.as_ref().map_or(0, |body| body.len()) as u64)
     }
 }
 
@@ -208,7 +233,10 @@ mod tests {
         ] {
             let installation = match RequestAccess::for_path(path) {
                 RequestAccess::Installation(account) => Some(account),
-                RequestAccess::Own | RequestAccess::Nobody | RequestAccess::Basic(_) => None,
+                RequestAccess::Own
+                | RequestAccess::Nobody
+                | RequestAccess::Basic(_)
+                | RequestAccess::OauthClient => None,
             };
             assert_eq!(installation.as_deref(), expected, "{path}");
         }
@@ -220,7 +248,7 @@ mod tests {
         assert_eq!([0, 262_143, 262_144].map(seconds), [0, 0, 1]);
         assert_eq!(seconds(40 * 1024 * 1024), 160);
         let request = ApiRequest {
-            body: Some(vec![0; 1024 * 1024]),
+            body: Some(vec![0; 1024 * 1024].into()),
             ..ApiRequest::get(RequestAccess::Own)
         };
         assert_eq!(request.upload_time(), Duration::from_secs(4));

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use tallyhook_core::text::one_line;
 
 use super::error::GithubError;
+use super::route::shown_path;
 
 /// The characters of a foreign text that are shown.
 const EXCERPT: usize = 200;
@@ -57,7 +58,7 @@ pub(crate) fn excerpt(text: &str) -> String {
 
 pub(crate) fn unexpected(url: &Url, reason: &str) -> GithubError {
     GithubError::Unexpected {
-        path: url.path().to_owned(),
+        path: shown_path(url),
         reason: reason.to_owned(),
     }
 }

@@ -9,13 +9,15 @@ use reqwest::Url;
 use tallyhook_core::backoff::Backoff;
 use tokio::sync::SemaphorePermit;
 
+use super::account::AccountLimits;
 use super::attempt::AttemptOutcome;
 use super::budget::RequestPriority;
+use super::calls::CallOrigin;
 use super::error::GithubError;
 use super::rate_limit::{MAX_WAIT, RateLimit};
-use super::request::{ApiRequest, RequestAuth};
+use super::request::{ApiRequest, Principal, RequestAuth};
 use super::response::{FinalResponse, unexpected};
-use super::transport::Transport;
+use super::transport::{AttemptCircumstances, Transport};
 
 const MAX_REDIRECTS: u32 = 5;
 /// The delays before further attempts. A server that asks for more is obeyed up to the maximum.
@@ -23,8 +25,6 @@ const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
     max: Duration::from_mins(1),
 };
-/// The time between two writes, as GitHub's guidelines ask for it.
-const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The options that a handle of the client sends its requests with.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub(crate) struct SendOptions {
     pub(crate) max_attempts: u32,
     /// Counts the requests of a handle and its clones.
     pub(crate) sent: Arc<AtomicU64>,
+    /// The reason of the requests, for their records.
+    pub(crate) origin: CallOrigin,
 }
 
 /// A request between its attempts. The caller makes attempts until one is not
@@ -41,9 +43,11 @@ pub(crate) struct SendOptions {
 /// token.
 pub(crate) struct PendingRequest<'a> {
     transport: &'a Transport,
+    limits: &'a AccountLimits,
     options: SendOptions,
     request: ApiRequest,
     url: Url,
+    attempts: u32,
     redirects: u32,
     limited: u32,
     /// The limits of unspecified length.
@@ -61,37 +65,25 @@ pub(crate) enum SendProgress {
 }
 
 impl Transport {
-    pub(crate) fn prepare(
-        &self,
+    /// Prepares a request of the account that `limits` are of.
+    pub(crate) fn prepare<'a>(
+        &'a self,
+        limits: &'a AccountLimits,
         request: ApiRequest,
         url: Url,
         options: SendOptions,
-    ) -> PendingRequest<'_> {
+    ) -> PendingRequest<'a> {
         PendingRequest {
             transport: self,
+            limits,
             options,
             request,
             url,
+            attempts: 0,
             redirects: 0,
             limited: 0,
             unspecified: 0,
             failed: 0,
-        }
-    }
-
-    /// Waits until enough time has passed since the previous write.
-    pub(crate) async fn wait_for_write(&self) {
-        let now = self.clock.now();
-        let turn = {
-            let mut next = self.next_write.lock();
-            let turn = next.map_or(now, |next| next.max(now));
-            *next = Some(turn + WRITE_INTERVAL);
-            turn
-        };
-        if let Ok(wait) = (turn - now).to_std()
-            && !wait.is_zero()
-        {
-            self.clock.wait(wait).await;
         }
     }
 
@@ -123,9 +115,17 @@ impl<'a> PendingRequest<'a> {
             Ok(None) => return SendProgress::Retry,
             Err(error) => return SendProgress::Done(Err(error)),
         };
+        self.attempts += 1;
+        let circumstances = AttemptCircumstances {
+            auth,
+            limits: self.limits_of(auth.principal),
+            origin: &self.options.origin,
+            attempt: self.attempts,
+            unspecified: self.unspecified,
+        };
         let attempt = self
             .transport
-            .try_once(&self.request, &self.url, auth, self.unspecified)
+            .try_once(&self.request, &self.url, &circumstances)
             .await;
         self.options.sent.fetch_add(1, Ordering::Relaxed);
         drop(permit);
@@ -140,6 +140,10 @@ impl<'a> PendingRequest<'a> {
                 retry_after,
             } => self.failed(reason, not_sent, retry_after).await,
         }
+    }
+
+    fn limits_of(&self, principal: Principal) -> &'a AccountLimits {
+        self.transport.limits(principal, self.limits)
     }
 
     fn redirect(&mut self, to: Url) -> SendProgress {
@@ -158,7 +162,10 @@ impl<'a> PendingRequest<'a> {
         self.limited += 1;
         self.unspecified += u32::from(limit.unspecified);
         let now = self.transport.clock.now();
-        let until = self.transport.blocks.block(auth.principal, limit.wait, now);
+        let until = self
+            .limits_of(auth.principal)
+            .blocks
+            .block(auth.principal, limit.wait, now);
         if self.limited >= self.options.max_attempts {
             return SendProgress::Done(Err(GithubError::Limited { until }));
         }
@@ -175,7 +182,7 @@ impl<'a> PendingRequest<'a> {
         // A write that may have happened must not be sent again, which would do it twice.
         if !not_sent && !self.request.repeatable {
             return SendProgress::Done(Err(GithubError::Unknown {
-                path: self.request.subject(&self.url).to_owned(),
+                path: self.request.subject(&self.url),
                 reason,
             }));
         }
@@ -192,14 +199,13 @@ impl<'a> PendingRequest<'a> {
     /// which may be only a part of all that has to be waited for.
     async fn permit(&self, auth: &RequestAuth) -> Result<Option<SemaphorePermit<'a>>, GithubError> {
         let transport = self.transport;
-        let permit = transport.budget.permit(self.options.priority).await;
+        let limits = self.limits_of(auth.principal);
+        let permit = limits.budget.permit(self.options.priority).await;
         let now = transport.clock.now();
         let resource = self.request.api.resource();
         let reserved = match self.options.priority {
             RequestPriority::Live => None,
-            RequestPriority::Backfill => {
-                transport.budget.reserve_wait(auth.principal, resource, now)
-            }
+            RequestPriority::Backfill => limits.budget.reserve_wait(auth.principal, resource, now),
         };
         let blocked = self.blocked_for(auth, now)?;
         if let Some(wait) = blocked.max(reserved) {
@@ -241,7 +247,8 @@ impl<'a> PendingRequest<'a> {
         auth: &RequestAuth,
         now: DateTime<Utc>,
     ) -> Result<Option<Duration>, GithubError> {
-        let Some(until) = self.transport.blocks.blocked_until(auth.principal, now) else {
+        let blocks = &self.limits_of(auth.principal).blocks;
+        let Some(until) = blocks.blocked_until(auth.principal, now) else {
             return Ok(None);
         };
         let wait = (until - now).to_std().unwrap_or_default();

@@ -3,11 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
+use tallyhook_core::secret::Secret;
+use zeroize::Zeroizing;
 
 use super::error::CredentialOwner;
 
 /// An access token, stored as the `Authorization` header that carries it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Token {
     header: HeaderValue,
     owner: CredentialOwner,
@@ -20,8 +22,18 @@ impl Token {
             return None;
         }
         Some(Self {
-            header: secret_header(&format!("Bearer {text}"))?,
+            header: secret_header(&Zeroizing::new(format!("Bearer {text}")))?,
             owner: CredentialOwner::Setting,
+        })
+    }
+
+    /// Returns a token that was just entered and belongs to no connection yet, or `None` if it has
+    /// characters that no token has.
+    pub fn entered(secret: &Secret) -> Option<Self> {
+        let owner = CredentialOwner::Entered;
+        Some(Self {
+            owner,
+            ..Self::parse(secret.expose())?
         })
     }
 
@@ -56,8 +68,9 @@ impl ClientSecret {
         if !is_word(client_id) || !is_word(client_secret) || client_id.contains(':') {
             return None;
         }
-        let pair = STANDARD.encode(format!("{client_id}:{client_secret}"));
-        secret_header(&format!("Basic {pair}")).map(Self)
+        let pair = Zeroizing::new(format!("{client_id}:{client_secret}"));
+        let pair = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+        secret_header(&Zeroizing::new(format!("Basic {}", *pair))).map(Self)
     }
 
     pub(crate) fn header(&self) -> HeaderValue {

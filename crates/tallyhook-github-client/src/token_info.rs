@@ -97,7 +97,7 @@ impl Client {
         Ok(installations)
     }
 
-    async fn get_with_token_info<T: serde::de::DeserializeOwned>(
+    pub(crate) async fn get_with_token_info<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
     ) -> Result<(T, TokenInfo)> {

@@ -1,9 +1,9 @@
 //! The floor of the client: one attempt at one request, with limits, circuit breaker and counts.
 
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use metrics::{counter, gauge};
+use metrics::counter;
 use parking_lot::Mutex;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH,
@@ -12,44 +12,58 @@ use reqwest::header::{
 use reqwest::{Response, Url};
 use tokio::time::{Instant as Deadline, timeout_at};
 
+use super::account::AccountLimits;
 use super::attempt::{AttemptContext, AttemptOutcome};
 use super::base_url::ApiUrl;
-use super::budget::RequestBudget;
+use super::calls::{CallInFlight, CallLog, CallOrigin, CallOutcome, GithubCall};
 use super::circuit_breaker::CircuitBreaker;
 use super::classify::classify;
 use super::classify_graphql::{self, QUERY_TIMEOUT};
 use super::clock::Clock;
 use super::error::GithubError;
 use super::http::{BoundedBody, read_bounded, root_cause};
-use super::rate_limit::{self, RateLimitBlocks};
-use super::request::{ApiKind, ApiRequest, RequestAuth, transfer_time};
+use super::rate_gauge::RateGauge;
+use super::request::{ApiKind, ApiRequest, Principal, RequestAuth, transfer_time};
 use super::response::{RawResponse, excerpt};
+use super::route::shown_path;
 use super::statistics::RequestCounter;
 
 /// Requests by kind (`rest`, `graphql`) and by result: GitHub's status, or `timeout`, `connection`,
 /// `broken`, `too_large`.
 pub const REQUESTS: &str = "tallyhook_github_requests_total";
-/// The rest of the allowance, by resource.
-pub const RATE_REMAINING: &str = "tallyhook_github_rate_remaining";
 
 /// The time for a request and its response, without the bytes of large bodies.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The status label of a request without a response in time.
 const TIMEOUT: &str = "timeout";
+/// That of a response that is larger than any that is expected.
+const TOO_LARGE: &str = "too_large";
 
-/// The connection to one GitHub, shared by everything that sends requests to it.
+/// The connection to one GitHub, shared by all its accounts.
 pub(crate) struct Transport {
     http: reqwest::Client,
     pub(crate) api: ApiUrl,
     pub(crate) clock: Clock,
     timeout: Duration,
-    pub(crate) blocks: RateLimitBlocks,
-    /// The earliest time of the next write.
-    pub(crate) next_write: Mutex<Option<DateTime<Utc>>>,
     pub(crate) breaker: Mutex<CircuitBreaker>,
-    pub(crate) budget: RequestBudget,
     pub(crate) counter: RequestCounter,
+    pub(crate) gauge: Arc<RateGauge>,
+    /// The limits of requests that no account is counted for: those without credentials, and those
+    /// of an App's OAuth client.
+    shared_limits: AccountLimits,
+    pub(crate) call_log: OnceLock<CallLog>,
+}
+
+/// The circumstances of one attempt at a request.
+pub(crate) struct AttemptCircumstances<'a> {
+    pub(crate) auth: &'a RequestAuth,
+    pub(crate) limits: &'a AccountLimits,
+    pub(crate) origin: &'a CallOrigin,
+    /// The number of the attempt, from 1.
+    pub(crate) attempt: u32,
+    /// The rate limits of unspecified length before it.
+    pub(crate) unspecified: u32,
 }
 
 /// The result of sending a request, before its meaning is known.
@@ -90,31 +104,59 @@ impl Transport {
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .build()?;
+        let gauge = Arc::default();
         Ok(Self {
             http,
             api,
             clock,
             timeout,
-            blocks: RateLimitBlocks::default(),
-            next_write: Mutex::default(),
             breaker: Mutex::default(),
-            budget: RequestBudget::default(),
             counter: RequestCounter::default(),
+            shared_limits: AccountLimits::new(None, &gauge),
+            gauge,
+            call_log: OnceLock::new(),
         })
     }
 
-    /// Makes one attempt. `unspecified` counts the rate limits of unspecified length before it.
+    pub(crate) fn shared_limits(&self) -> &AccountLimits {
+        &self.shared_limits
+    }
+
+    /// Returns the limits that a request of `principal` counts against, where `limits` are those of
+    /// its account.
+    pub(crate) fn limits<'a>(
+        &'a self,
+        principal: Principal,
+        limits: &'a AccountLimits,
+    ) -> &'a AccountLimits {
+        match principal {
+            Principal::Token | Principal::App | Principal::Installation(_) => limits,
+            Principal::Anonymous | Principal::OauthClient => &self.shared_limits,
+        }
+    }
+
+    /// Makes one attempt. It is recorded, and sent only if a change's record is stored.
     pub(crate) async fn try_once(
         &self,
         request: &ApiRequest,
         url: &Url,
-        auth: &RequestAuth,
-        unspecified: u32,
+        circumstances: &AttemptCircumstances<'_>,
     ) -> AttemptOutcome {
-        let started = Instant::now();
+        let AttemptCircumstances {
+            auth,
+            limits,
+            unspecified,
+            ..
+        } = *circumstances;
+        let call = match self.begin_call(request, url, circumstances).await {
+            Ok(call) => call,
+            Err(error) => return AttemptOutcome::Done(Err(error)),
+        };
         let transfer = self.transfer(request, url, auth).await;
-        self.record_request(request, url, &transfer, started);
-        self.record_health(request, auth, &transfer);
+        self.record_request((request, url), (auth, limits), &transfer, &call);
+        self.record_health(request, (auth, limits), &transfer);
+        let headers = transfer.response().map(|response| &response.headers);
+        call.end(transfer.outcome(), headers);
         let response = match transfer {
             TransferResult::Received(response) => response,
             TransferResult::TooLarge => return too_large(request, url),
@@ -150,8 +192,12 @@ impl Transport {
         }
         if let Some(body) = &request.body {
             builder = builder
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
+                .header(CONTENT_TYPE, request.api.content_type())
+                .body(body.to_vec());
+        }
+        if let ApiKind::Oauth = request.api {
+            // It answers with a form otherwise.
+            builder = builder.header(ACCEPT, "application/json");
         }
         let deadline = Deadline::now() + self.timeout + request.upload_time();
         let mut response = match timeout_at(deadline, builder.send()).await {
@@ -175,50 +221,66 @@ impl Transport {
         }
     }
 
-    /// Counts a request and logs it, without its query and its content.
-    fn record_request(
+    async fn begin_call(
         &self,
         request: &ApiRequest,
         url: &Url,
+        circumstances: &AttemptCircumstances<'_>,
+    ) -> Result<CallInFlight, GithubError> {
+        let Some(log) = self.call_log.get() else {
+            return Ok(CallInFlight::unrecorded());
+        };
+        let AttemptCircumstances {
+            limits,
+            origin,
+            attempt,
+            ..
+        } = circumstances;
+        let sender = (limits.name.clone(), (*origin).clone());
+        let call = GithubCall::new(request, url, sender, *attempt, self.clock.now());
+        CallInFlight::begin(log, call).await
+    }
+
+    /// Counts a request and logs it, without its query and its content.
+    fn record_request(
+        &self,
+        (request, url): (&ApiRequest, &Url),
+        (auth, limits): (&RequestAuth, &AccountLimits),
         transfer: &TransferResult,
-        started: Instant,
+        call: &CallInFlight,
     ) {
         let response = transfer.response();
         self.counter
             .record(response.map(|response| response.status));
-        let announced = response.and_then(|response| {
-            Some((
-                rate_limit::resource(&response.headers),
-                rate_limit::remaining(&response.headers)?,
-            ))
+        let remaining = response.and_then(|response| {
+            let now = self.clock.now();
+            self.gauge
+                .record(limits.key(), auth.principal, &response.headers, now)
         });
-        if let Some((resource, remaining)) = announced {
-            gauge!(RATE_REMAINING, "resource" => resource)
-                .set(f64::from(u32::try_from(remaining).unwrap_or(u32::MAX)));
-        }
-        let status = match transfer {
-            TransferResult::Received(RawResponse { status, .. }) => status.as_str().to_owned(),
-            TransferResult::TooLarge => "too_large".to_owned(),
-            TransferResult::Broken { label, .. } => (*label).to_owned(),
-        };
+        let status = transfer.status();
+        let path = shown_path(url);
         tracing::debug!(
             http.method = %request.method,
-            http.path = url.path(),
+            http.path = path,
             http.status = status,
-            duration_ms = started.elapsed().as_millis(),
-            rate_limit.remaining = announced.map(|(_, remaining)| remaining),
-            "requested {} {} of GitHub: {status}",
+            duration_ms = call.started().elapsed().as_millis(),
+            rate_limit.remaining = remaining,
+            "requested {} {path} of GitHub: {status}",
             request.method,
-            url.path()
         );
         counter!(REQUESTS, "kind" => request.api.label(), "status" => status).increment(1);
     }
 
     /// Records the announced allowance, and success or failure for the circuit breaker.
-    fn record_health(&self, request: &ApiRequest, auth: &RequestAuth, transfer: &TransferResult) {
+    fn record_health(
+        &self,
+        request: &ApiRequest,
+        (auth, limits): (&RequestAuth, &AccountLimits),
+        transfer: &TransferResult,
+    ) {
         let now = self.clock.now();
         if let Some(RawResponse { headers, .. }) = transfer.response() {
-            self.budget.record_headers(auth.principal, headers, now);
+            limits.budget.record_headers(auth.principal, headers, now);
         }
         let is_graphql = matches!(request.api, ApiKind::Graphql { .. });
         let mut breaker = self.breaker.lock();
@@ -241,6 +303,26 @@ impl TransferResult {
         match self {
             Self::Received(response) => Some(response),
             Self::TooLarge | Self::Broken { .. } => None,
+        }
+    }
+
+    /// Returns the metric label `status`.
+    fn status(&self) -> String {
+        match self {
+            Self::Received(RawResponse { status, .. }) => status.as_str().to_owned(),
+            Self::TooLarge => TOO_LARGE.to_owned(),
+            Self::Broken { label, .. } => (*label).to_owned(),
+        }
+    }
+
+    /// Returns the outcome of the request, as its record has it.
+    fn outcome(&self) -> CallOutcome {
+        match self {
+            Self::Received(RawResponse { status, .. }) => CallOutcome::Answered {
+                status: status.as_u16(),
+            },
+            Self::TooLarge => CallOutcome::Failed { error: TOO_LARGE },
+            Self::Broken { label, .. } => CallOutcome::Failed { error: label },
         }
     }
 
@@ -283,11 +365,11 @@ fn too_large(request: &ApiRequest, url: &Url) -> AttemptOutcome {
     let limit_mib = request.max_bytes / (1024 * 1024);
     match &request.api {
         _ if !request.repeatable => AttemptOutcome::Done(Err(GithubError::Unknown {
-            path: request.subject(url).to_owned(),
+            path: request.subject(url),
             reason: format!("the response is larger than {limit_mib} MiB"),
         })),
-        ApiKind::Rest => AttemptOutcome::Done(Err(GithubError::TooLarge {
-            path: url.path().to_owned(),
+        ApiKind::Rest | ApiKind::Oauth => AttemptOutcome::Done(Err(GithubError::TooLarge {
+            path: shown_path(url),
             limit_mib,
         })),
         ApiKind::Graphql { subject } => {
@@ -301,7 +383,7 @@ fn broken(request: &ApiRequest, label: &str, reason: String, not_sent: bool) -> 
         ApiKind::Graphql { subject } if label == TIMEOUT && request.repeatable => {
             classify_graphql::too_much(subject, &reason)
         }
-        ApiKind::Graphql { .. } | ApiKind::Rest => AttemptOutcome::Failed {
+        ApiKind::Graphql { .. } | ApiKind::Rest | ApiKind::Oauth => AttemptOutcome::Failed {
             reason,
             not_sent,
             retry_after: None,

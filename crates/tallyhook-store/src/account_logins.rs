@@ -4,28 +4,29 @@ use std::collections::BTreeMap;
 
 use tallyhook_core::github::types::{AccountId, Timestamp};
 
+use crate::Result;
 use crate::columns::{Seconds, storable_text};
-use crate::database::{Transaction, statement};
-use crate::{Result, Store};
+use crate::database::{Database, Transaction, statement};
 
 /// The number of rows of one statement.
 const ROWS: usize = 64;
 
-impl Store {
-    /// Returns the account that a login is of, and all logins that it was seen with; of two
-    /// accounts that had the login, the one that took it last. `None` for an unknown login.
-    pub(crate) async fn account_of(&self, login: &str) -> Result<Option<(AccountId, Vec<String>)>> {
-        let query = "SELECT account_id FROM account_logins WHERE login = $1 \
-                     ORDER BY seen_at DESC, account_id DESC LIMIT 1";
-        let query = statement(query).bind(storable_text(login).to_ascii_lowercase());
-        let Some((id,)) = self.database.row::<(i64,)>(query).await? else {
-            return Ok(None);
-        };
-        let query = statement("SELECT login FROM account_logins WHERE account_id = $1").bind(id);
-        let logins = self.database.rows::<(String,)>(query).await?;
-        let logins = logins.into_iter().map(|(login,)| login).collect();
-        Ok(Some((AccountId(id), logins)))
-    }
+/// Returns the account that a login is of, and all logins that it was seen with; of two accounts
+/// that had the login, the one that took it last. `None` for an unknown login.
+pub(crate) async fn account_of(
+    database: &Database,
+    login: &str,
+) -> Result<Option<(AccountId, Vec<String>)>> {
+    let query = "SELECT account_id FROM account_logins WHERE login = $1 \
+                 ORDER BY seen_at DESC, account_id DESC LIMIT 1";
+    let query = statement(query).bind(storable_text(login).to_ascii_lowercase());
+    let Some((id,)) = database.row::<(i64,)>(query).await? else {
+        return Ok(None);
+    };
+    let query = statement("SELECT login FROM account_logins WHERE account_id = $1").bind(id);
+    let logins = database.rows::<(String,)>(query).await?;
+    let logins = logins.into_iter().map(|(login,)| login).collect();
+    Ok(Some((AccountId(id), logins)))
 }
 
 /// Records logins with the time of their first sight. In their order, so that two transactions

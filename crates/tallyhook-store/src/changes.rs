@@ -13,9 +13,11 @@ use tallyhook_core::github::types::PrNumber;
 
 use crate::columns::{Millis, from_json, to_json};
 use crate::database::{StatementBuilder, Transaction, statement};
-use crate::{BatchWrite, Moment, Result, Store};
+use crate::teams_of_repositories::teams_of_repositories;
+use crate::{BatchWrite, Moment, Result, Store, TeamId};
 
-/// The most pull requests that a batch names; one with more says that any may have changed.
+/// The most pull requests that a batch names; one with more names their repositories, and one with
+/// more of these says that any may have changed.
 const MOST_NAMED: usize = 64;
 /// The kind of a row that a batch wrote.
 pub(crate) const BATCH: &str = "batch";
@@ -69,15 +71,41 @@ pub struct ChangedThing {
     pub repo: Option<String>,
     /// Of a pull request; `None` if it may be any.
     pub number: Option<PrNumber>,
+    pub audience: ChangeAudience,
+}
+
+/// The readers who may learn of a change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeAudience {
+    /// Those of any team, since it says nothing of any.
+    Everyone,
+    /// Those of these teams, by id.
+    Teams(Vec<i64>),
+    Operators,
+}
+
+impl ChangeAudience {
+    /// Returns true for a reader of a team, who may be an operator.
+    pub fn includes(&self, team: TeamId, is_operator: bool) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Teams(teams) => teams.contains(&team.0),
+            Self::Operators => is_operator,
+        }
+    }
 }
 
 impl ChangedThing {
-    /// Returns a thing of this kind that may be any.
+    /// Returns a thing of this kind that may be any. The inbox is for operators.
     pub const fn any(kind: ChangeKind) -> Self {
         Self {
             kind,
             repo: None,
             number: None,
+            audience: match kind {
+                ChangeKind::Inbox => ChangeAudience::Operators,
+                _ => ChangeAudience::Everyone,
+            },
         }
     }
 }
@@ -95,7 +123,9 @@ struct ChangeRow {
     id: i64,
     at: Millis,
     kind: String,
+    repo_id: Option<i64>,
     repo_name: Option<String>,
+    team_id: Option<i64>,
     pull_requests: Option<String>,
 }
 
@@ -116,7 +146,7 @@ impl Store {
     /// Returns the changes after `id`, at most `limit`.
     pub async fn changes_after(&self, id: ChangeId, limit: u32) -> Result<Vec<StoredChange>> {
         let query = statement(
-            "SELECT changes.id, at, kind, name AS repo_name, pull_requests \
+            "SELECT changes.id, at, kind, repo_id, name AS repo_name, team_id, pull_requests \
              FROM changes LEFT JOIN repositories ON repositories.id = repo_id \
              WHERE changes.id > $1 ORDER BY changes.id LIMIT $2",
         );
@@ -125,16 +155,25 @@ impl Store {
         let mut keys = Vec::with_capacity(rows.len());
         for row in &rows {
             let named = row.pull_requests.as_deref();
-            keys.push(named.map(from_json::<Vec<(i64, i64)>>).transpose()?);
+            keys.push(
+                named
+                    .map(from_json::<Vec<(i64, Option<i64>)>>)
+                    .transpose()?,
+            );
         }
         let repos = keys.iter().flatten().flatten().map(|(repo, _)| *repo);
-        let names = self.names_of(&repos.collect()).await?;
+        let repos: BTreeSet<_> = repos.collect();
+        let names = self.names_of(&repos).await?;
+        let of_rows = rows.iter().filter_map(|row| row.repo_id);
+        let repos = repos.into_iter().chain(of_rows).collect();
+        let teams = teams_of_repositories(&self.database, &repos).await?;
+        let known = KnownRepositories { names, teams };
         let changes = rows.into_iter().zip(keys);
         Ok(changes
             .map(|(row, keys)| StoredChange {
                 id: row.id,
                 at: row.at.0,
-                things: things(&row, keys, &names),
+                things: things(&row, keys, &known),
             })
             .collect())
     }
@@ -167,18 +206,32 @@ impl Store {
     }
 }
 
+/// The names and the teams of repositories, by id.
+struct KnownRepositories {
+    names: BTreeMap<i64, String>,
+    teams: BTreeMap<i64, Vec<TeamId>>,
+}
+
+impl KnownRepositories {
+    fn audience(&self, repo: i64) -> ChangeAudience {
+        let teams = self.teams.get(&repo).into_iter().flatten();
+        ChangeAudience::Teams(teams.map(|team| team.0).collect())
+    }
+}
+
 fn things(
     row: &ChangeRow,
-    keys: Option<Vec<(i64, i64)>>,
-    names: &BTreeMap<i64, String>,
+    keys: Option<Vec<(i64, Option<i64>)>>,
+    known: &KnownRepositories,
 ) -> Vec<ChangedThing> {
     if row.kind == BATCH {
         let inbox = ChangedThing::any(ChangeKind::Inbox);
         let named = keys.map(|keys| {
-            let thing = |(repo, number)| ChangedThing {
+            let thing = |(repo, number): (i64, Option<i64>)| ChangedThing {
                 kind: ChangeKind::PullRequest,
-                repo: names.get(&repo).cloned(),
-                number: Some(PrNumber(number)),
+                repo: known.names.get(&repo).cloned(),
+                number: number.map(PrNumber),
+                audience: known.audience(repo),
             };
             keys.into_iter().map(thing).collect()
         });
@@ -192,6 +245,11 @@ fn things(
         .find(|kind| kind.as_str() == row.kind);
     let thing = |kind| ChangedThing {
         repo: row.repo_name.clone(),
+        audience: match (row.team_id, row.repo_id) {
+            (Some(team), _) => ChangeAudience::Teams(vec![team]),
+            (None, Some(repo)) => known.audience(repo),
+            (None, None) => ChangeAudience::Operators,
+        },
         ..ChangedThing::any(kind)
     };
     kind.map(thing).into_iter().collect()
@@ -203,11 +261,14 @@ pub(crate) fn named_pull_requests(recording: &BatchWrite) -> Result<Option<Strin
         let key = record.known.pull_request.key;
         (key.repo.0, key.number.0)
     });
-    let keys: BTreeSet<_> = keys.collect();
+    let mut keys: BTreeSet<_> = keys.map(|(repo, number)| (repo, Some(number))).collect();
     if keys.len() > MOST_NAMED {
-        return Ok(None);
+        keys = keys.into_iter().map(|(repo, _)| (repo, None)).collect();
     }
-    to_json(&keys).map(Some)
+    match keys.len() {
+        ..=MOST_NAMED => to_json(&keys).map(Some),
+        _ => Ok(None),
+    }
 }
 
 impl Store {

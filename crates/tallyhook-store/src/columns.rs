@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,26 @@ stored!(
     |Self(words)| Json(words.clone())
 );
 stored!(Postgres: Words as Vec<String>, Self, |Self(words)| words.clone());
+
+impl FromSql for Seconds {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(|seconds| Self(Timestamp::clamped(seconds)))
+    }
+}
+
+impl FromSql for Words {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        serde_json::from_str(value.as_str()?).map_err(FromSqlError::other)
+    }
+}
+
+impl<T: DeserializeOwned> FromSql for Name<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let name: StrDeserializer<'_, serde::de::value::Error> =
+            value.as_str()?.into_deserializer();
+        T::deserialize(name).map(Self).map_err(FromSqlError::other)
+    }
+}
 
 impl<DB: Database, T> Type<DB> for Name<T>
 where

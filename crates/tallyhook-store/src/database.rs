@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use rusqlite::Row;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use sqlx::error::BoxDynError;
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Arguments, AssertSqlSafe, FromRow, SqlSafeStr, SqlStr};
@@ -192,6 +194,8 @@ pub(crate) enum Lock {
     /// other, so that none appears before one that was read already. The last lock that a
     /// transaction takes.
     Outbox,
+    /// Changing the members of teams, or making a team: no team loses its last admin.
+    Members,
     /// Making a pull request belong to a task, where it did not.
     Tasks,
     /// Looking up the tasks of a pull request. Many may hold it at once, but not together with the
@@ -209,6 +213,14 @@ impl<T> AnyRow for T where
     T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
 {
 }
+
+/// A row of which there may be very many: a tuple, since its columns are read by their places.
+pub(crate) trait ManyRow:
+    AnyRow + for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>
+{
+}
+
+impl<T> ManyRow for T where T: AnyRow + for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error> {}
 
 /// A statement with its arguments `$1`, `$2` and so on.
 #[must_use = "a statement does nothing until it is run"]
@@ -252,6 +264,11 @@ impl<'q> Statement<'q> {
         ["INSERT", "UPDATE", "DELETE"]
             .iter()
             .any(|verb| sql.starts_with(verb))
+    }
+
+    /// Returns the text and the arguments.
+    pub(crate) fn into_parts(self) -> (SqlStr, Vec<Value<'q>>) {
+        (self.sql, self.values)
     }
 
     fn for_sqlite(self) -> Result<Query<'static, Sqlite, SqliteArguments>> {
@@ -366,6 +383,22 @@ impl Value<'_> {
             Self::Millis(value) => arguments.add(value.map(Millis)),
             Self::Seconds(value) => arguments.add(value.map(Seconds)),
         }
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let int = |value: Option<i64>| value.map_or(ValueRef::Null, ValueRef::Integer);
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Bool(value) => ValueRef::Integer(i64::from(*value)),
+            Self::Int(value) => int(*value),
+            Self::Text(value) => value
+                .as_deref()
+                .map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())),
+            Self::Bytes(value) => value.map_or(ValueRef::Null, ValueRef::Blob),
+            Self::Millis(value) => int(value.map(|at| at.timestamp_millis())),
+            Self::Seconds(value) => int(value.map(Timestamp::epoch)),
+        }))
     }
 }
 

@@ -17,6 +17,8 @@ use thiserror::Error;
 pub enum StoreError {
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    #[error("the database failed: {0}")]
+    Scan(#[from] rusqlite::Error),
     /// The failure of a commit that several deliveries shared.
     #[error("{0}")]
     Shared(Arc<StoreError>),

@@ -1,4 +1,4 @@
-//! The store: deliveries, facts, outbox, notifications, tasks, tokens and the record of what was
+//! The store: deliveries, facts, outbox, notifications, tasks, people, tokens and the record of what was
 //! asked of GitHub. All SQL of the workspace is in this crate.
 //!
 //! [`Store`] has a method for each use case; each is one atomic step. A folder holds an entity: its
@@ -36,7 +36,12 @@ mod sqlite;
 mod store;
 mod sync;
 mod tasks;
+mod team_repositories;
+mod team_store;
+mod teams;
+mod teams_of_repositories;
 mod tokens;
+mod users;
 
 pub use tallyhook_core::delivery::{DeliveryId, Lane, Moment};
 pub use tallyhook_core::domain::recording::{
@@ -49,7 +54,7 @@ pub use self::audit::{
     AuditActor, AuditActorKind, AuditEvent, AuditFilter, AuditResult, AuditScope, AuditTarget,
     CallEnd, CallFilter, CallOutcome, GithubCallRow, NewAuditEvent, NewCall, audited, describe_act,
 };
-pub use self::changes::{ChangeId, ChangeKind, ChangedThing, StoredChange};
+pub use self::changes::{ChangeAudience, ChangeId, ChangeKind, ChangedThing, StoredChange};
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::connections::{EndedConnection, TeamConnection};
 pub use self::credentials::{
@@ -76,9 +81,9 @@ pub use self::outbox::{
     OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, CalendarUse, DetailFilter, LOOKED_AT, ListOrder, ListPlace, LoadFilter,
-    LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad, SortKey,
-    StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
+    AggregateFilter, CalendarUse, DetailFilter, FlowNumbers, LOOKED_AT, ListOrder, ListPlace,
+    LoadFilter, LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad,
+    SortKey, StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
 pub use self::sealed::{SealedValue, SealingKeyId};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
@@ -92,8 +97,16 @@ pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
     TaskUpdate,
 };
-pub use self::tokens::{
-    AccessRole, ApiToken, DEFAULT_TEAM, NewSession, NewToken, SessionGrant, SessionId,
-    SessionRecord, SessionTimes, TeamId, TokenGrant, TokenHash, UsedCredential,
+pub use self::team_repositories::RepositoryTeams;
+pub use self::team_store::TeamStore;
+pub use self::teams::{
+    AcceptedInvitation, DEFAULT_TEAM, InvitationId, InvitationOffer, InvitationOutcome,
+    InvitationRecord, InvitedPerson, MemberAddition, MemberChange, MemberRecord, MemberSource,
+    Membership, NewInvitation, NewTeamRule, RuleId, RuleMemberships, TeamId, TeamRecord, TeamRule,
 };
+pub use self::tokens::{
+    AccessRole, ApiToken, NewSession, NewToken, SessionGrant, SessionHolder, SessionId,
+    SessionOwner, SessionRecord, SessionTimes, TokenGrant, TokenHash, UsedCredential, UserGrant,
+};
+pub use self::users::{GithubUser, PersonName, UserId, UserRecord};
 pub use tallyhook_core::domain::timings::PullRequestDurations;

@@ -10,7 +10,8 @@ use tallyhook_core::github::types::RepoId;
 
 use crate::database::{Database, StatementBuilder, statement};
 use crate::pull_requests::push_name;
-use crate::{Result, Store};
+use crate::team_store::TeamScope;
+use crate::{Result, Store, TeamStore};
 
 #[derive(FromRow)]
 pub(crate) struct RepositoryNamesRow {
@@ -30,37 +31,58 @@ impl RepositoryNamesRow {
     }
 }
 
+impl TeamStore {
+    /// Looks up a repository of the team, as [`Store::repository_id`].
+    pub async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
+        repository_id(&self.database, self.plain_scope(), name).await
+    }
+}
+
+/// Looks up a repository of a scope by its present name, else by a former one.
+async fn repository_id(
+    database: &Database,
+    scope: TeamScope,
+    name: &str,
+) -> Result<Option<RepoId>> {
+    let mut present = StatementBuilder::new("SELECT id FROM repositories WHERE true");
+    match database {
+        Database::Sqlite(_) => {
+            present
+                .push(" AND name = ")
+                .push_bind(name)
+                .push(" COLLATE NOCASE");
+        }
+        Database::Postgres(_) => push_name(&mut present, "name", name, 200),
+    }
+    scope.push_each(&mut present, "repositories.id");
+    present.push(" ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1");
+    let row: Option<(i64,)> = database.row(present.build()).await?;
+    if row.is_some() || !is_repository_name(name) {
+        return Ok(row.map(|(id,)| RepoId(id)));
+    }
+    let (entries, date) = match database {
+        Database::Sqlite(_) => ("json_each(former_names)", "value"),
+        Database::Postgres(_) => ("jsonb_each_text(former_names)", "value::bigint"),
+    };
+    let mut former = StatementBuilder::new(format!(
+        "SELECT repositories.id FROM repositories, {entries} AS former \
+         WHERE former_names <> '{{}}' AND former.key = "
+    ));
+    former.push_bind(name.to_ascii_lowercase());
+    scope.push_each(&mut former, "repositories.id");
+    former.push(&format!(
+        " ORDER BY former.{date} DESC, repositories.id DESC LIMIT 1"
+    ));
+    let row: Option<(i64,)> = database.row(former.build()).await?;
+    Ok(row.map(|(id,)| RepoId(id)))
+}
+
 impl Store {
     /// Looks up a repository by its name, else by a former name. Where an old one of that name was
     /// deleted, the one seen last is it; of a former name, the one that was last seen under it.
     pub async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
-        let mut present = StatementBuilder::new("SELECT id FROM repositories WHERE true");
-        match &self.database {
-            Database::Sqlite(_) => {
-                present
-                    .push(" AND name = ")
-                    .push_bind(name)
-                    .push(" COLLATE NOCASE");
-            }
-            Database::Postgres(_) => push_name(&mut present, "name", name, 200),
-        }
-        present.push(" ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1");
-        let row: Option<(i64,)> = self.database.row(present.build()).await?;
-        if row.is_some() || !is_repository_name(name) {
-            return Ok(row.map(|(id,)| RepoId(id)));
-        }
-        let (entries, date) = match &self.database {
-            Database::Sqlite(_) => ("json_each(former_names)", "value"),
-            Database::Postgres(_) => ("jsonb_each_text(former_names)", "value::bigint"),
-        };
-        let former = statement(format!(
-            "SELECT repositories.id FROM repositories, {entries} AS former \
-             WHERE former_names <> '{{}}' AND former.key = $1 \
-             ORDER BY former.{date} DESC, repositories.id DESC LIMIT 1"
-        ));
-        let former = former.bind(name.to_ascii_lowercase());
-        let row: Option<(i64,)> = self.database.row(former).await?;
-        Ok(row.map(|(id,)| RepoId(id)))
+        let scope = TeamScope::everything(self.database.is_sqlite());
+        repository_id(&self.database, scope, name).await
     }
 
     /// Returns whether any repository has a name that begins with `owner`, which ends in a slash.

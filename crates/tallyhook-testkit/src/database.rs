@@ -97,6 +97,22 @@ impl Database {
         }
     }
 
+    /// Returns the names of its tables, without the database's own.
+    pub async fn tables(&self) -> Vec<String> {
+        let query = match self.backend {
+            Backend::Postgres => {
+                "SELECT table_name AS name FROM information_schema.tables \
+                 WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+            }
+            Backend::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            }
+        };
+        let rows = report_rows(&self.url, query).await;
+        let names = rows.iter().map(|row| row["name"].as_str().unwrap());
+        names.map(str::to_owned).collect()
+    }
+
     /// Runs statements on this PostgreSQL database.
     pub async fn run(&self, sql: &str) {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();

@@ -1,6 +1,6 @@
 //! Shared equipment of the tests, examples and benches: payloads, histories and fixtures; with the
-//! feature `server` also a fake GitHub, servers and processes of Tallyhook, and databases and
-//! brokers of a test's own.
+//! feature `github` also a fake GitHub, and with `server` servers and processes of Tallyhook, and
+//! databases and brokers of a test's own.
 
 mod fixtures;
 pub mod histories;
@@ -16,7 +16,7 @@ pub mod conformity;
 pub mod database;
 #[cfg(feature = "server")]
 pub mod git;
-#[cfg(feature = "server")]
+#[cfg(feature = "github")]
 pub mod github;
 #[cfg(feature = "server")]
 pub mod html;

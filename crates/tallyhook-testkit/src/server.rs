@@ -37,6 +37,9 @@ pub fn config(place: &Place) -> Config {
         github_api_url: "http://127.0.0.1:1".parse().unwrap(),
         github_host: None,
         default_repository: Some("acme-corp/api-server".to_owned()),
+        default_repository_team: None,
+        calendar_teams: std::collections::BTreeMap::new(),
+        metrics_token: None,
         database_url: place.database_url.clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: None,
@@ -161,6 +164,7 @@ impl TestServer {
             name,
             role,
             login,
+            created_by: None,
             expires_at: None,
         };
         let created = tallyhook::api::create_token(store, DEFAULT_TEAM, order).await;

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{ComparedDurations, ComparedRanges, Summary};
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{AggregateFilter, Store};
+use tallyhook_store::{AggregateFilter, TeamStore};
 use utoipa::ToSchema;
 
-use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
+use super::{ClockQuery, QueryInput, RangeQuery};
 use crate::api::data_freshness::DataFreshness;
 use crate::api::error::{ApiError, ApiErrorBody};
+use crate::api::team_api::TeamApi;
 
 /// Two ranges of one length, the second right before the first.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -22,6 +23,18 @@ pub struct ComparedTime {
     /// The difference of each duration, and how sure it is.
     pub compared: ComparedDurations,
     pub freshness: DataFreshness,
+}
+
+impl ComparedTime {
+    pub(super) fn new(ranges: TimeRanges, found: ComparedRanges, freshness: DataFreshness) -> Self {
+        Self {
+            now: found.now,
+            before: found.before,
+            ranges,
+            compared: found.compared,
+            freshness,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
@@ -48,7 +61,7 @@ pub struct TimeRange {
 )]
 #[get("/metrics/compare")]
 pub(in crate::api) async fn compare(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
 ) -> Result<web::Json<ComparedTime>, ApiError> {
@@ -58,7 +71,7 @@ pub(in crate::api) async fn compare(
 
 /// Compares stored pull requests.
 pub(in crate::api) async fn compared(
-    store: &Store,
+    store: &TeamStore,
     range: &RangeQuery,
     clock: DurationClock,
 ) -> Result<ComparedTime, ApiError> {
@@ -70,21 +83,16 @@ pub(in crate::api) async fn compared(
         clock,
         ..filter
     };
-    let ComparedRanges {
-        now,
-        before,
-        compared,
-    } = store.compared(&filter, ranges.now.from).await?;
-    Ok(ComparedTime {
-        now,
-        before,
-        ranges,
-        compared,
-        freshness: DataFreshness::read(store, filter.repo, 0).await?,
-    })
+    let compared = store.compared(&filter, ranges.now.from).await?;
+    let freshness = DataFreshness::read(store, filter.repo, 0).await?;
+    Ok(ComparedTime::new(ranges, compared, freshness))
 }
 
-fn ranges(filter: &AggregateFilter, now: Timestamp) -> Result<TimeRanges, ApiError> {
+/// Returns the range of a filter and the one before it.
+///
+/// # Errors
+/// If the filter has no beginning, or its range is empty.
+pub(super) fn ranges(filter: &AggregateFilter, now: Timestamp) -> Result<TimeRanges, ApiError> {
     let refused = |why: &str| Err(ApiError::BadRequest(why.to_owned()));
     let Some(from) = filter.from else {
         return refused(

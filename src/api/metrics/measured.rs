@@ -11,14 +11,15 @@ use tallyhook_core::domain::metrics::{
     AuthorFilter, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
 };
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook_store::{AggregateFilter, PullRequestRow, Store};
+use tallyhook_store::{AggregateFilter, PullRequestRow, TeamStore};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
+use super::{ClockQuery, QueryInput, RangeQuery};
 use crate::api::data_freshness::{DataFreshness, IncompleteRepository};
 use crate::api::error::{ApiError, ApiErrorBody};
 use crate::api::listing::is_sorted_range;
 use crate::api::reads::StoreReads;
+use crate::api::team_api::TeamApi;
 use crate::times::TimePoint;
 
 /// The most points of one answer: more than a chart can show.
@@ -33,7 +34,7 @@ pub(in crate::api) struct MeasureQuery {
 }
 
 impl MeasureQuery {
-    fn measure(&self) -> DurationName {
+    pub(super) fn measure(&self) -> DurationName {
         self.of.unwrap_or(DurationName::Cycle)
     }
 }
@@ -46,7 +47,7 @@ impl MeasureQuery {
 )]
 #[get("/metrics/distribution")]
 pub(in crate::api) async fn distribution(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
@@ -85,6 +86,12 @@ pub(in crate::api) struct PointsQuery {
     /// The most points; 500 if it is left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 2000, example = 500)]
     limit: Option<PointLimit>,
+}
+
+impl PointsQuery {
+    pub(super) fn limit(&self) -> usize {
+        self.limit.map_or(500, |PointLimit(limit)| limit) as usize
+    }
 }
 
 /// The number of points: 1 to 2000.
@@ -143,7 +150,7 @@ pub struct MeasuredItem {
 )]
 #[get("/metrics/points")]
 pub(in crate::api) async fn points(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
@@ -161,10 +168,19 @@ pub(in crate::api) async fn pointed(
     (query, wanted): (&MeasureQuery, &PointsQuery),
 ) -> Result<MeasuredPoints, ApiError> {
     let filter = clocked(reads, range, clock).await?;
-    let limit = wanted.limit.map_or(500, |PointLimit(limit)| limit) as usize;
+    let limit = wanted.limit();
     let sample = move |measured: Measurements| (measured.len(), measured.sample(limit));
     let store = &reads.store;
-    let (n, sample) = store.measured(&filter, query.measure(), sample).await?;
+    let sample = store.measured(&filter, query.measure(), sample).await?;
+    points_of(store, query.measure(), sample).await
+}
+
+/// Looks up the sample of all `n` that have a duration.
+pub(super) async fn points_of(
+    store: &TeamStore,
+    of: DurationName,
+    (n, sample): (usize, Vec<MeasuredPullRequest>),
+) -> Result<MeasuredPoints, ApiError> {
     let rows = rows(store, &sample).await?;
     let items: Vec<_> = sample
         .iter()
@@ -181,7 +197,7 @@ pub(in crate::api) async fn pointed(
         })
         .collect();
     Ok(MeasuredPoints {
-        of: query.measure(),
+        of,
         n,
         shown: items.len(),
         items,
@@ -189,7 +205,7 @@ pub(in crate::api) async fn pointed(
 }
 
 async fn rows(
-    store: &Store,
+    store: &TeamStore,
     measured: &[MeasuredPullRequest],
 ) -> Result<HashMap<PrKey, PullRequestRow>, ApiError> {
     let keys: Vec<_> = measured.iter().map(|one| one.key).collect();
@@ -278,7 +294,7 @@ pub struct OpenRange {
 )]
 #[get("/metrics/explain")]
 pub(in crate::api) async fn explain(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,

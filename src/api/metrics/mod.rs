@@ -1,6 +1,7 @@
 //! Aggregates of pull requests: cycle time, review time, stages.
 
 mod comparison;
+mod flow;
 mod measured;
 
 use std::collections::BTreeMap;
@@ -13,16 +14,18 @@ use tallyhook_core::domain::metrics::{
     Aggregates, AuthorFilter, CalendarBucket, CohortSummary, Summary,
 };
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{AggregateFilter, Store};
+use tallyhook_store::{AggregateFilter, TeamStore};
 use utoipa::{IntoParams, ToSchema};
 
 pub use self::comparison::{ComparedTime, TimeRange, TimeRanges};
 pub(super) use self::comparison::{compare, compared};
+pub use self::flow::FlowAnswers;
+pub(super) use self::flow::flow;
 pub use self::measured::{ExplainedPercentile, MeasuredItem, MeasuredPoints, PointItem};
 pub(super) use self::measured::{distributed, distribution, explain, explained, pointed, points};
-use super::ApiState;
 use super::error::ApiError;
 use super::input::QueryInput;
+use super::team_api::TeamApi;
 use crate::config::NamedZone;
 use crate::times::TimePoint;
 
@@ -44,7 +47,7 @@ pub(super) struct RangeQuery {
 }
 
 impl RangeQuery {
-    pub(super) async fn filter(&self, store: &Store) -> Result<AggregateFilter, ApiError> {
+    pub(super) async fn filter(&self, store: &TeamStore) -> Result<AggregateFilter, ApiError> {
         Ok(AggregateFilter {
             repo: super::repository(store, self.repo.as_deref()).await?,
             from: self.from.map(|TimePoint(at)| at),
@@ -120,6 +123,25 @@ pub struct CycleTime {
     pub compare: Option<ComparedTime>,
 }
 
+impl CycleTime {
+    fn new(found: Aggregates, by_origin: bool, comparison: Option<ComparedTime>) -> Self {
+        let buckets = found
+            .buckets
+            .into_iter()
+            .map(|(start, summary)| BucketSummary { start, summary });
+        let origins = found.origins.into_iter().map(|(origin, summary)| {
+            let name: &'static str = origin.map_or("unknown", Into::into);
+            (name.to_owned(), summary)
+        });
+        Self {
+            all: found.all,
+            buckets: buckets.collect(),
+            by_origin: by_origin.then(|| origins.collect()),
+            compare: comparison,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BucketSummary {
     #[schema(value_type = String, format = "date-time")]
@@ -136,7 +158,7 @@ pub struct BucketSummary {
 )]
 #[get("/metrics/cycle-time")]
 pub(super) async fn cycle_time(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MetricsQuery>,
@@ -149,7 +171,7 @@ pub(super) async fn cycle_time(
 
 /// Returns the aggregates of stored pull requests.
 pub(super) async fn aggregated(
-    store: &Store,
+    store: &TeamStore,
     range: &RangeQuery,
     clock: DurationClock,
     query: MetricsQuery,
@@ -165,24 +187,8 @@ pub(super) async fn aggregated(
         Some(ComparedRange::Previous) => Some(compared(store, range, clock).await?),
         None => None,
     };
-    let Aggregates {
-        all,
-        buckets,
-        origins,
-    } = store.aggregates(&filter).await?;
-    let buckets = buckets
-        .into_iter()
-        .map(|(start, summary)| BucketSummary { start, summary });
-    let origins = origins.into_iter().map(|(origin, summary)| {
-        let name: &'static str = origin.map_or("unknown", Into::into);
-        (name.to_owned(), summary)
-    });
-    Ok(CycleTime {
-        all,
-        buckets: buckets.collect(),
-        by_origin: filter.by_origin.then(|| origins.collect()),
-        compare: comparison,
-    })
+    let found = store.aggregates(&filter).await?;
+    Ok(CycleTime::new(found, filter.by_origin, comparison))
 }
 
 /// The pull requests that were created in a range, with those that are open.
@@ -206,7 +212,7 @@ pub(super) struct CohortAnswer {
 )]
 #[get("/metrics/cohort")]
 pub(super) async fn cohort(
-    api: web::Data<ApiState>,
+    api: TeamApi,
     QueryInput(range): QueryInput<RangeQuery>,
 ) -> Result<web::Json<CohortAnswer>, ApiError> {
     let as_of = Utc::now().into();

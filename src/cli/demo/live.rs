@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus};
-use tallyhook_store::{NewTask, TaskPlace};
+use tallyhook_store::{DEFAULT_TEAM, NewTask, TaskPlace};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -51,7 +51,7 @@ async fn play(
     ending: &str,
 ) -> CommandResult {
     let mut notifications = feed
-        .subscribe(None)
+        .subscribe(DEFAULT_TEAM.0, None)
         .await
         .context("cannot subscribe to notifications")?;
     let id = TaskId(Uuid::new_v4());
@@ -64,6 +64,7 @@ async fn play(
     };
     running
         .store
+        .of_team(DEFAULT_TEAM.0)
         .create_task(&task, Utc::now())
         .await
         .context("cannot create a task")?;
@@ -95,7 +96,8 @@ async fn print_next(notifications: &mut FeedSubscription, task: TaskId) -> Comma
         .next()
         .await
         .context("the feed of notifications ended")?;
-    let text = match serde_json::from_str(&frame.text).context("a notification cannot be read")? {
+    let text = frame.text_for(DEFAULT_TEAM.0).unwrap_or_default();
+    let text = match serde_json::from_str(text).context("a notification cannot be read")? {
         Notification::PrStatusChange {
             repo,
             pr_number,

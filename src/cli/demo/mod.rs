@@ -9,7 +9,7 @@ use chrono::{TimeDelta, Utc};
 use clap::Args;
 use serde_json::Value;
 use tallyhook_core::domain::metrics::DurationSummary;
-use tallyhook_store::{AggregateFilter, PullRequestFilter, Store};
+use tallyhook_store::{AggregateFilter, DEFAULT_TEAM, PullRequestFilter, Store};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -164,6 +164,7 @@ async fn show(
 
 /// Returns the three numbers that matter, each with the number of pull requests that it is of.
 async fn numbers(store: &Store) -> anyhow::Result<String> {
+    let store = store.of_team(DEFAULT_TEAM.0);
     let all = store.aggregates(&AggregateFilter::default()).await?.all;
     let sum = |duration: &DurationSummary| {
         #[allow(clippy::cast_precision_loss, reason = "a few pull requests")]
@@ -238,6 +239,7 @@ fn unreadable(story: &[RecordedDelivery]) -> anyhow::Result<RecordedDelivery> {
 
 /// Prints all pull requests, and then what the open ones wait for.
 async fn print_tables(store: &Store, context: ReadContext<'_>) -> CommandResult {
+    let store = store.of_team(DEFAULT_TEAM.0);
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?

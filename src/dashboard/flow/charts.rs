@@ -10,32 +10,25 @@ use super::super::chart::{
     ChartLine, HistogramBar, ScatterDot, StackedBar, histogram, legend, lines, means, scatter,
     stacked,
 };
-use super::super::layout::{block, in_time};
 use super::super::page::PageRequest;
 use super::super::words;
 use super::table::MEASURES;
 use super::{FlowFilter, measure_words};
 use crate::api::{
-    BucketSummary, CycleTime, DurationDistribution, DurationSummary, MeasuredPoints, Summary,
+    BucketSummary, CycleTime, DurationDistribution, DurationSummary, FlowAnswers, MeasuredPoints,
+    Summary,
 };
 
 /// Stretches of time that a chart shows; more would be narrower than a line.
 const MAX_BUCKETS: usize = 400;
 /// Dots of a scatter: each is a link of about 180 bytes, and a page has at most 150 kB.
-const MAX_DOTS: &str = "600";
+pub(super) const MAX_DOTS: &str = "600";
 
-pub(super) async fn section(page: &PageRequest, filter: &FlowFilter) -> Markup {
-    let reads = page.reads();
-    let of = filter.measure();
-    let by_time = filter.call_with(&[("bucket", filter.bucket())]);
-    let by_time = in_time(reads.cycle_time(&by_time)).await;
-    let spread = in_time(reads.distribution(&filter.call_with(&[("of", of)]))).await;
-    let points = filter.call_with(&[("of", of), ("limit", MAX_DOTS)]);
-    let points = in_time(reads.points(&points)).await;
+pub(super) fn section(page: &PageRequest, filter: &FlowFilter, found: &FlowAnswers) -> Markup {
     html! {
-        (block(by_time, |found| over_time(page, filter, &found)))
-        (block(spread, |found| distribution(page, filter, &found)))
-        (block(points, |found| single(page, filter, &found)))
+        (over_time(page, filter, &found.by_time))
+        (distribution(page, filter, &found.spread))
+        (single(page, filter, &found.points))
     }
 }
 

@@ -26,16 +26,26 @@ pub(super) fn routes() -> Vec<PageRoute> {
 
 async fn flow(page: PageRequest) -> PageResult {
     let asked = FlowFilter::of(&page);
-    let compared = in_time(page.reads().compared(&asked.call())).await;
-    let filter = match &compared {
-        // The times of one answer, so that every other number is about the same pull requests.
-        Ok(found) => asked.within(found.ranges.now.from, found.ranges.now.to),
+    let call = asked.call_with(&[
+        ("bucket", asked.bucket()),
+        ("of", asked.measure()),
+        ("limit", charts::MAX_DOTS),
+    ]);
+    let found = in_time(page.reads().flow(&call)).await;
+    let filter = match &found {
+        // The times of the answer, so that every link is about the same pull requests.
+        Ok(found) => {
+            let range = found.compared.ranges.now;
+            asked.within(range.from, range.to)
+        }
         Err(_) => asked,
     };
     let body = html! {
         (filter.form(&page))
-        (block(compared, |found| whole(&page, &filter, &found)))
-        (charts::section(&page, &filter).await)
+        (block(found, |found| html! {
+            (whole(&page, &filter, &found.compared))
+            (charts::section(&page, &filter, &found))
+        }))
     };
     Ok(page.show(Section::Flow, "How long pull requests take", &body))
 }

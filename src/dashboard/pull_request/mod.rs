@@ -51,7 +51,7 @@ fn asked(page: &PageRequest) -> Result<(String, PrNumber), ApiError> {
 
 async fn of_default_repository(page: PageRequest) -> PageResult {
     let (_, number) = asked(&page)?;
-    let repo = page.api.default_repository.as_deref();
+    let repo = page.api.default_repository();
     let repo = repo.ok_or(ApiError::NotFound("default repository"))?;
     Ok(page.redirect(&page.links.pull_request(repo, number)))
 }

@@ -66,7 +66,7 @@ impl Poller {
         };
         let recorded = match &outcome {
             // It is closed or merged, so it is not watched any longer.
-            Ok(true) => self.store.unwatch(repo_name, *number).await.map(drop),
+            Ok(true) => self.store.end_watches(repo_name, *number).await,
             Ok(false) => {
                 self.store
                     .record_watch_check(repo_name, *number, Utc::now(), Ok(()))

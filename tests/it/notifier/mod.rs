@@ -17,7 +17,9 @@ use tallyhook_core::backoff::Backoff;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{AttemptResult, BatchWrite, NotificationAttempt, PullRequestChange};
+use tallyhook_store::{
+    AttemptResult, BatchWrite, DEFAULT_TEAM, NotificationAttempt, PullRequestChange,
+};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
@@ -42,6 +44,7 @@ const QUICK: RetryPolicy = RetryPolicy {
 fn webhook(name: &str, receiver: &Receiver) -> ChannelConfig {
     ChannelConfig {
         name: name.to_owned(),
+        team: None,
         receiver: ChannelReceiver::Webhook {
             secret: ChannelSecret::parse(SIGNED_WITH),
         },
@@ -656,6 +659,7 @@ async fn notification_sent_by_another_process_is_not_sent_again() {
     // These were read with the first. Another process that took the lease sends them all.
     let store = &server.running.store;
     for row in store
+        .of_team(DEFAULT_TEAM.0)
         .due_notifications("ops", Utc::now(), 99)
         .await
         .unwrap()
@@ -668,6 +672,7 @@ async fn notification_sent_by_another_process_is_not_sent_again() {
         };
         assert!(
             store
+                .of_team(DEFAULT_TEAM.0)
                 .record_attempt(&attempt, AttemptResult::Sent, None)
                 .await
                 .unwrap()

@@ -1,6 +1,7 @@
 //! Changes of waiting on the channels that name them, quiet hours, and the daily digest.
 
 use std::collections::BTreeMap;
+use tallyhook_store::DEFAULT_TEAM;
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -203,7 +204,11 @@ async fn quiet_hours_hold_a_channel_and_only_what_holds_is_sent_after_them() {
     }
     let store = &server.running.store;
     testkit::eventually("all notifications are held", async || {
-        let rows = store.notifications(&Default::default(), 99).await.unwrap();
+        let rows = store
+            .of_team(DEFAULT_TEAM.0)
+            .notifications(&Default::default(), 99)
+            .await
+            .unwrap();
         rows.len() == 11 && rows.iter().all(|row| row.held_until.is_some())
     })
     .await;
@@ -300,7 +305,13 @@ async fn digest_lists_what_waits_once_a_day_whatever_restarts() {
     assert_eq!(settled(&server, "other").await, [0, 0, 0]);
     assert!(receiver.try_next().is_none() && other.try_next().is_none());
     for channel in ["team", "other"] {
-        let state = server.running.store.open_channel(channel).await.unwrap();
+        let state = server
+            .running
+            .store
+            .of_team(DEFAULT_TEAM.0)
+            .open_channel(channel)
+            .await
+            .unwrap();
         assert!(state.digest_day.is_some(), "{channel}");
     }
     server.stop().await;

@@ -66,6 +66,16 @@ impl Browser {
         browser
     }
 
+    /// Returns a browser that has this cookie.
+    pub(super) async fn with_cookie(server: &TestServer, cookie: &str) -> Self {
+        let mut browser = Self::unknown(server);
+        browser.cookie = Some(cookie.to_owned());
+        let me = browser.request("GET", "/api/me").send().await.unwrap();
+        let me: Value = me.json().await.unwrap();
+        browser.form_token = me["csrf_token"].as_str().unwrap().to_owned();
+        browser
+    }
+
     /// Returns a request for a page with the session's cookie, and without a form's origin.
     pub(super) fn request(&self, method: &str, address: &str) -> reqwest::RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();

@@ -31,6 +31,7 @@ async fn channel_shows_what_was_sent_and_sends_a_test() {
     let mut config = testkit::config(&place);
     config.notify.channels = vec![ChannelConfig {
         name: "ops".to_owned(),
+        team: None,
         receiver: ChannelReceiver::Webhook { secret: None },
         url: format!("{}/carrot-path", receiver.url),
         filter: ChannelFilter::default(),

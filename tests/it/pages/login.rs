@@ -7,7 +7,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, RequestBuilder, Response, redirect};
 use tallyhook::app::ServerOptions;
-use tallyhook_store::AccessRole;
+use tallyhook_store::{AccessRole, DEFAULT_TEAM};
 use testkit::{Place, TOKEN, TestServer, config};
 
 /// The `Accept` header of a browser that loads a page.
@@ -84,7 +84,7 @@ async fn token_that_is_not_in_force_gives_the_form_again_with_one_sentence() {
     assert_eq!(get(&server, "/", &cookie).await.0.status(), 200);
     assert!(
         store
-            .revoke_token(None, "leaver", Utc::now())
+            .revoke_token(DEFAULT_TEAM.0, "leaver", Utc::now())
             .await
             .unwrap()
     );

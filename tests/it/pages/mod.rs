@@ -11,6 +11,7 @@ mod flow;
 mod health;
 mod load;
 mod login;
+mod members;
 mod overview;
 mod prs;
 mod pull_request;

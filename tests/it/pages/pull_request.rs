@@ -3,6 +3,7 @@
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use tallyhook_core::github::types::PrNumber;
+use tallyhook_store::DEFAULT_TEAM;
 use testkit::{TOKEN, TestServer};
 
 use super::reading::{page, part, shown};
@@ -129,6 +130,7 @@ async fn forms_need_github_and_a_watch_can_be_ended_without_it() {
     let store = &server.running.store;
     let now = chrono::Utc::now();
     store
+        .of_team(DEFAULT_TEAM.0)
         .watch("acme-corp/api-server", PrNumber(109), now)
         .await
         .unwrap();

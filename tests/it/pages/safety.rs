@@ -135,12 +135,14 @@ async fn page_admits_its_role_and_those_above_it_alone() {
     let Furnished { server, .. } = &Furnished::start().await;
     let unknown = Browser::unknown(server);
     let mut browsers = BTreeMap::new();
+    let mut tokens = BTreeMap::new();
     for role in AccessRole::ALL {
         let token = match role {
             AccessRole::Operator => TOKEN.to_owned(),
             role => server.create_token(role.as_str(), role).await,
         };
         browsers.insert(role, Browser::signed_in(server, &token).await);
+        tokens.insert(role, token);
     }
     // While there is one team, its admins are operators.
     let insert = "INSERT INTO teams (id, name) VALUES (2, 'other')";
@@ -152,7 +154,7 @@ async fn page_admits_its_role_and_those_above_it_alone() {
             let operator = &browsers[&AccessRole::Operator];
             assert_forged_is_refused(&call, &address, operator, &server.url).await;
         }
-        for (role, browser) in &browsers {
+        for (role, browser) in &mut browsers {
             let answer = match call.method {
                 Method::GET => browser.get(&address).await,
                 _ => browser.submit(&address, &[]).await,
@@ -174,6 +176,9 @@ async fn page_admits_its_role_and_those_above_it_alone() {
                     answer.body
                 ),
                 false => assert_eq!(status, 403, "{what}"),
+            }
+            if call.path == "/settings/sessions/end" {
+                *browser = Browser::signed_in(server, &tokens[role]).await;
             }
         }
     }

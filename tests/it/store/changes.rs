@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::github::types::{PrKey, PrNumber};
 use tallyhook_store::{
-    AttemptResult, BatchWrite, ChangeKind, ChangedThing, ChannelPause, DeadLetterSelection,
-    FinishedDelivery, NotificationAttempt, PullRequestRecord, RunOptions, RunState, Store,
-    StoredPullRequest,
+    AttemptResult, BatchWrite, ChangeKind, ChangedThing, ChannelPause, DEFAULT_TEAM,
+    DeadLetterSelection, FinishedDelivery, NotificationAttempt, PullRequestRecord, RunOptions,
+    RunState, Store, StoredPullRequest,
 };
 
 use super::outbox::{change, record};
@@ -139,7 +139,13 @@ async fn every_other_write_names_its_kind(database: Database) {
     (claimed.state, claimed.prs_done) = (RunState::Done, 7);
     assert!(store.save_run(&claimed, later(1), later(60)).await.unwrap());
     assert_eq!(changed(&store, &mut place).await, both);
-    assert!(store.untrack(KEY.repo, later(2)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .untrack(KEY.repo, later(2))
+            .await
+            .unwrap()
+    );
     assert_eq!(
         changed(&store, &mut place).await,
         BTreeSet::from([repository])
@@ -160,19 +166,37 @@ async fn every_other_write_names_its_kind(database: Database) {
     let task = tasks::make(&store, "PROJ-1").await;
     let of_none = BTreeSet::from([ChangedThing::any(Task)]);
     assert_eq!(changed(&store, &mut place).await, of_none);
-    assert!(store.link_task(task.id, KEY, now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .link_task(task.id, KEY, now())
+            .await
+            .unwrap()
+    );
     let linked = BTreeSet::from([thing(Task, Some(REPO))]);
     assert_eq!(changed(&store, &mut place).await, linked);
-    assert!(store.unlink_task(task.id, KEY, now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .unlink_task(task.id, KEY, now())
+            .await
+            .unwrap()
+    );
     assert_eq!(changed(&store, &mut place).await, linked);
 
-    let from = store.open_channel("ops").await.unwrap().place;
+    let from = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel("ops")
+        .await
+        .unwrap()
+        .place;
     record(&store, vec![change(9, None, PullRequestStatus::Open, 0)]).await;
     let event = store.newest_event().await.unwrap();
     changed(&store, &mut place).await;
     let wanted = [(event, "subject".to_owned())];
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .advance_channel("ops", from, event, &wanted, now())
             .await
             .unwrap()
@@ -195,6 +219,7 @@ async fn every_other_write_names_its_kind(database: Database) {
     let next = AttemptResult::RetryAt(later(60));
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .record_attempt(&attempt, next, Some(rest))
             .await
             .unwrap()
@@ -210,7 +235,13 @@ async fn write_that_changes_nothing_is_not_noted(database: Database) {
     let mut place = store.newest_change().await.unwrap();
     // Marks a task as due, and renews a lease.
     store.request_poll(now()).await.unwrap();
-    assert!(!store.unlink_task(task.id, KEY, now()).await.unwrap());
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .unlink_task(task.id, KEY, now())
+            .await
+            .unwrap()
+    );
     let options = RunOptions {
         days_back: 90,
         max_prs: 1000,

@@ -21,8 +21,8 @@ use tallyhook_core::event::{
 };
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation, Store,
-    StoredPullRequest, VersionConflict,
+    BatchWrite, DEFAULT_TEAM, DeliveryState, FinishedDelivery, PullRequestFilter,
+    RepositoryObservation, Store, StoredPullRequest, VersionConflict,
 };
 
 use super::{WHOLE_LIFE, accept, histories, now, open, recording, repository, state, write};
@@ -320,6 +320,7 @@ async fn repository_access_is_that_of_the_newest_change(database: Database) {
     write(&store, &WHOLE_LIFE).await;
     let access = async || {
         store
+            .of_team(DEFAULT_TEAM.0)
             .pull_request(histories::KEY)
             .await
             .unwrap()
@@ -427,7 +428,12 @@ async fn extreme_timestamps_and_numbers_are_read_as_written(database: Database) 
         known.pull_request
     );
 
-    let row = store.pull_request(histories::KEY).await.unwrap().unwrap();
+    let row = store
+        .of_team(DEFAULT_TEAM.0)
+        .pull_request(histories::KEY)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (row.updated_at, row.merged_at, row.github_pr_id),
         (last, Some(first), Some(i64::MIN))
@@ -436,7 +442,14 @@ async fn extreme_timestamps_and_numbers_are_read_as_written(database: Database) 
         from: Some(last),
         ..PullRequestFilter::default()
     };
-    assert_eq!(store.pull_requests(&ended, 9).await.unwrap(), [row]);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&ended, 9)
+            .await
+            .unwrap(),
+        [row]
+    );
 }
 
 async fn nul_in_a_title_is_stored_as_the_replacement_character(database: Database) {
@@ -531,7 +544,11 @@ async fn apply_all(store: &Store, events: &[Event]) {
 async fn rows(store: &Store, keys: &[PrKey]) -> Vec<(PullRequest, String, String)> {
     let mut rows = Vec::new();
     for known in store.load(keys).await.unwrap() {
-        let row = store.pull_request(known.pull_request.key).await.unwrap();
+        let row = store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_request(known.pull_request.key)
+            .await
+            .unwrap();
         let row = row.unwrap();
         let stored = (row.first_review_at, row.final_approval_at, row.flags);
         let computed = timings(&known.pull_request, &Bots::default()).unwrap();

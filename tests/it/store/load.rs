@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::types::{PrKey, PrNumber};
-use tallyhook_store::{LoadFilter, LoadParty, ReviewLoad, Store};
+use tallyhook_store::{DEFAULT_TEAM, LoadFilter, LoadParty, ReviewLoad, Store};
 
 use super::{WHOLE_LIFE, histories, now, open, recording, write};
 use testkit::database::Database;
@@ -23,7 +23,11 @@ async fn load(store: &Store, by: LoadParty) -> ReviewLoad {
         to: None,
         by,
     };
-    store.review_load(&filter, &Bots::default()).await.unwrap()
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .review_load(&filter, &Bots::default())
+        .await
+        .unwrap()
 }
 
 /// Adds a review at the time of the merge.

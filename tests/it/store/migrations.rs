@@ -11,7 +11,10 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{AccessRole, BatchWrite, DeliveryState, OpenMode};
+use tallyhook_store::{
+    AccessRole, BatchWrite, DeliveryState, NewSession, NewToken, OpenMode, SessionHolder,
+    SessionOwner, SessionTimes, TeamId,
+};
 
 use testkit::database::{Backend, Database, database};
 use testkit::histories::Step;
@@ -413,4 +416,159 @@ async fn reviews_get_the_key_of_their_pull_request_in_postgresql_and_none_is_los
         .unwrap();
     connection.close().await.unwrap();
     assert_reviews_are_kept(&database).await;
+}
+
+/// Tokens and sessions of a database whose tokens have names of all teams.
+const ACCOUNTS: &str = "
+    INSERT INTO teams (id, name) VALUES (2, 'other');
+    INSERT INTO api_tokens (name, team_id, sha256, role, login, created_at, expires_at, last_used_at,
+        revoked_at) VALUES
+    ('admin', 1, {a}, 'operator', NULL, {t}, NULL, NULL, NULL),
+    ('ci', 2, {b}, 'member', 'ines', {t}, {t}, {t}, NULL),
+    ('old', 1, {c}, 'viewer', NULL, {t}, NULL, NULL, {t});
+    INSERT INTO sessions (sha256, token_sha256, created_at, last_used_at, expires_at, agent) VALUES
+    ({x}, {a}, {t}, {t}, {end}, 'Firefox'), ({y}, {b}, {t}, {t}, {end}, NULL);
+    DELETE FROM sessions WHERE sha256 = {y};
+    INSERT INTO ws_tickets (sha256, expires_at, token_sha256) VALUES ('aa', {end}, 'bb');";
+
+/// Returns the rows of [`ACCOUNTS`]: digests are of one repeated byte.
+fn accounts(digest: impl Fn(u8) -> String, time: &str, end: &str) -> String {
+    let mut rows = ACCOUNTS.replace("{t}", time).replace("{end}", end);
+    for (name, byte) in [("{a}", 1), ("{b}", 2), ("{c}", 3), ("{x}", 11), ("{y}", 12)] {
+        rows = rows.replace(name, &digest(byte));
+    }
+    rows
+}
+
+/// Opens a database with the rows of [`ACCOUNTS`] and asserts that they go on working.
+async fn assert_accounts_are_kept(database: &Database) {
+    let store = super::open(database).await;
+    let at = super::now();
+    let tokens = store.tokens(None).await.unwrap().into_iter();
+    let tokens: Vec<_> = tokens
+        .map(|token| {
+            assert_eq!((token.created_at, &token.created_by), (at, &None));
+            let times = [token.expires_at, token.last_used_at, token.revoked_at];
+            let times = times.map(|time| time == Some(at));
+            (token.name, token.team, token.role, token.login, times)
+        })
+        .collect();
+    let token = |name: &str, team: &str, role, login: Option<&str>, times| {
+        (
+            name.to_owned(),
+            team.to_owned(),
+            role,
+            login.map(str::to_owned),
+            times,
+        )
+    };
+    let (none, member) = ([false, false, false], AccessRole::Member);
+    assert_eq!(
+        tokens,
+        [
+            token("admin", "default", AccessRole::Operator, None, none),
+            token("ci", "other", member, Some("ines"), [true, true, false]),
+            token(
+                "old",
+                "default",
+                AccessRole::Viewer,
+                None,
+                [false, false, true]
+            ),
+        ]
+    );
+    let grant = async |byte, at| store.token_grant(&[byte; 32], at).await.unwrap();
+    let admin = grant(1, at).await.unwrap();
+    assert_eq!(
+        (admin.role, admin.is_only_team),
+        (AccessRole::Operator, false)
+    );
+    let before = at - chrono::TimeDelta::seconds(1);
+    assert_eq!(grant(2, before).await.unwrap().role, member);
+    assert_eq!(grant(2, at).await, None);
+    assert_eq!(grant(3, at).await, None);
+
+    let times = SessionTimes {
+        now: at,
+        idle_since: before,
+    };
+    let found = store
+        .session_grant(&[11; 32], times)
+        .await
+        .unwrap()
+        .unwrap();
+    let holder = SessionHolder::Token {
+        token: [1; 32],
+        grant: Some(admin),
+    };
+    assert_eq!((found.team, found.holder), (None, holder));
+    // The id of a session that has ended is not given again.
+    let new = NewSession {
+        hash: &[13; 32],
+        owner: SessionOwner::Token([1; 32]),
+        team: None,
+        expires_at: super::later(100),
+        agent: None,
+        replaces: None,
+    };
+    store.start_session(&new, times).await.unwrap();
+    let sessions = store.sessions(&new.owner, times).await.unwrap();
+    let ids: Vec<_> = sessions.iter().map(|session| session.id.0).collect();
+    assert_eq!(ids, [3, 1]);
+    assert_eq!(sessions[1].agent.as_deref(), Some("Firefox"));
+    let tickets = "SELECT count(*) FROM ws_tickets";
+    assert_eq!(database.select(tickets).await, 0);
+    // The name is free in the other team, and taken in its own.
+    let create = async |team, byte| {
+        let new = NewToken {
+            name: "ci",
+            hash: &[byte; 32],
+            team: TeamId(team),
+            role: member,
+            login: None,
+            created_by: None,
+            created_at: at,
+            expires_at: None,
+        };
+        store.create_token(&new).await.unwrap()
+    };
+    assert!(create(1, 21).await && !create(2, 22).await);
+    let made = store.create_team("third").await.unwrap();
+    assert_eq!(made, Some(TeamId(3)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn tokens_and_sessions_go_on_working_with_accounts_in_sqlite() {
+    let (database, mut connection) = sqlite_of_version(27).await;
+    let digest = |byte: u8| format!("x'{}'", format!("{byte:02x}").repeat(32));
+    let millis = super::now().timestamp_millis();
+    let end = (millis + 1_000_000).to_string();
+    let rows = accounts(digest, &millis.to_string(), &end);
+    sqlx::raw_sql(AssertSqlSafe(rows))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    assert_accounts_are_kept(&database).await;
+}
+
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn tokens_and_sessions_go_on_working_with_accounts_in_postgresql() {
+    let database = database(Backend::Postgres);
+    let mut connection = sqlx_postgres::PgConnection::connect(&database.url)
+        .await
+        .unwrap();
+    let migrator = sqlx::migrate!("migrations/postgres");
+    migrator.run_to(27, &mut connection).await.unwrap();
+    let digest = |byte: u8| format!("'\\x{}'::bytea", format!("{byte:02x}").repeat(32));
+    let time = |seconds| format!("'{}'::timestamptz", super::later(seconds).to_rfc3339());
+    let rows = accounts(digest, &time(0), &time(1000));
+    sqlx::raw_sql(AssertSqlSafe(rows))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    assert_accounts_are_kept(&database).await;
 }

@@ -17,6 +17,8 @@ mod retention;
 mod runs;
 mod syncing;
 mod tasks;
+mod team_repositories;
+mod teams;
 mod tickets;
 mod tokens;
 mod waiting;

@@ -2,8 +2,8 @@
 
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_store::{
-    AttemptResult, ChannelBacklog, ChannelPause, EventId, NotificationAttempt, NotificationCounts,
-    NotificationFilter, NotificationRow, NotificationState, Store,
+    AttemptResult, ChannelBacklog, ChannelPause, DEFAULT_TEAM, EventId, NotificationAttempt,
+    NotificationCounts, NotificationFilter, NotificationRow, NotificationState, Store,
 };
 
 use super::outbox::{change, record};
@@ -47,7 +47,12 @@ async fn advance_over(
     ids: &[EventId],
     subject: impl Fn(usize) -> usize,
 ) {
-    let place = store.open_channel(channel).await.unwrap().place;
+    let place = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(channel)
+        .await
+        .unwrap()
+        .place;
     let wanted: Vec<_> = ids
         .iter()
         .enumerate()
@@ -55,6 +60,7 @@ async fn advance_over(
         .collect();
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .advance_channel(channel, place, *ids.last().unwrap(), &wanted, now())
             .await
             .unwrap()
@@ -77,11 +83,19 @@ async fn is_attempted(
         answer: "an\0swer",
         at: later(1),
     };
-    store.record_attempt(&attempt, next, rest).await.unwrap()
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .record_attempt(&attempt, next, rest)
+        .await
+        .unwrap()
 }
 
 async fn due(store: &Store, at: i64) -> Vec<EventId> {
-    ids(&store.due_notifications(OPS, later(at), 99).await.unwrap())
+    ids(&store
+        .of_team(DEFAULT_TEAM.0)
+        .due_notifications(OPS, later(at), 99)
+        .await
+        .unwrap())
 }
 
 fn ids(rows: &[NotificationRow]) -> Vec<EventId> {
@@ -90,6 +104,7 @@ fn ids(rows: &[NotificationRow]) -> Vec<EventId> {
 
 async fn all(store: &Store) -> Vec<NotificationRow> {
     store
+        .of_team(DEFAULT_TEAM.0)
         .notifications(&NotificationFilter::default(), 99)
         .await
         .unwrap()
@@ -98,11 +113,20 @@ async fn all(store: &Store) -> Vec<NotificationRow> {
 async fn new_channel_begins_after_the_newest_event(database: Database) {
     let store = open(&database).await;
     assert_eq!(
-        store.open_channel("early").await.unwrap().place,
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .open_channel("early")
+            .await
+            .unwrap()
+            .place,
         EventId::BEGINNING
     );
     let ids = events(&store, 2).await;
-    let state = store.open_channel(OPS).await.unwrap();
+    let state = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     assert_eq!(
         (
             state.place,
@@ -113,7 +137,12 @@ async fn new_channel_begins_after_the_newest_event(database: Database) {
         (ids[1], None, 0, None)
     );
     assert_eq!(
-        store.open_channel("early").await.unwrap().place,
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .open_channel("early")
+            .await
+            .unwrap()
+            .place,
         EventId::BEGINNING
     );
     let names: Vec<_> = store
@@ -128,14 +157,31 @@ async fn new_channel_begins_after_the_newest_event(database: Database) {
 
 async fn wanted_events_are_due_once_and_in_order(database: Database) {
     let store = open(&database).await;
-    let begin = store.open_channel(OPS).await.unwrap().place;
-    store.open_channel("other").await.unwrap();
+    let begin = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap()
+        .place;
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel("other")
+        .await
+        .unwrap();
     let events = events(&store, 4).await;
-    assert_eq!(store.next_notification_at(OPS).await.unwrap(), None);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .next_notification_at(OPS)
+            .await
+            .unwrap(),
+        None
+    );
     // One of the events is filtered out of this channel.
     let wanted: Vec<_> = [0, 1, 3].map(|at| (events[at], at.to_string())).to_vec();
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .advance_channel(OPS, begin, events[3], &wanted, now())
             .await
             .unwrap()
@@ -143,20 +189,44 @@ async fn wanted_events_are_due_once_and_in_order(database: Database) {
     // A second process with the outdated position changes nothing.
     assert!(
         !store
+            .of_team(DEFAULT_TEAM.0)
             .advance_channel(OPS, begin, events[3], &wanted, now())
             .await
             .unwrap()
     );
-    assert_eq!(store.open_channel(OPS).await.unwrap().place, events[3]);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .open_channel(OPS)
+            .await
+            .unwrap()
+            .place,
+        events[3]
+    );
     assert_eq!(due(&store, 0).await, [events[0], events[1], events[3]]);
     assert_eq!(due(&store, -1).await, []);
-    assert_eq!(store.next_notification_at(OPS).await.unwrap(), Some(now()));
     assert_eq!(
-        ids(&store.due_notifications(OPS, now(), 2).await.unwrap()),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .next_notification_at(OPS)
+            .await
+            .unwrap(),
+        Some(now())
+    );
+    assert_eq!(
+        ids(&store
+            .of_team(DEFAULT_TEAM.0)
+            .due_notifications(OPS, now(), 2)
+            .await
+            .unwrap()),
         events[..2]
     );
     assert_eq!(
-        store.due_notifications("other", now(), 99).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .due_notifications("other", now(), 99)
+            .await
+            .unwrap(),
         []
     );
     let found = store
@@ -182,18 +252,37 @@ async fn wanted_events_are_due_once_and_in_order(database: Database) {
         backlog(OPS, 3, Some(now()), 0),
         backlog("other", 4, Some(now()), 0),
     ];
-    assert_eq!(store.backlogs(&[OPS, "other"]).await.unwrap(), backlogs);
     assert_eq!(
-        store.backlogs(&["other", "unknown"]).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .backlogs(&[OPS, "other"])
+            .await
+            .unwrap(),
+        backlogs
+    );
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .backlogs(&["other", "unknown"])
+            .await
+            .unwrap(),
         backlogs[1..]
     );
-    assert_eq!(store.backlogs(&[]).await.unwrap(), []);
+    assert_eq!(
+        store.of_team(DEFAULT_TEAM.0).backlogs(&[]).await.unwrap(),
+        []
+    );
     advance_over(&store, "other", &events[3..], |at| at).await;
     assert_eq!(
-        store.backlogs(&[OPS, "other"]).await.unwrap()[1],
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .backlogs(&[OPS, "other"])
+            .await
+            .unwrap()[1],
         backlog("other", 1, Some(now()), 0)
     );
     let first = store
+        .of_team(DEFAULT_TEAM.0)
         .due_notifications(OPS, now(), 1)
         .await
         .unwrap()
@@ -208,14 +297,22 @@ async fn wanted_events_are_due_once_and_in_order(database: Database) {
         .await
         .unwrap();
     assert_eq!(
-        store.backlogs(&[OPS, "other"]).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .backlogs(&[OPS, "other"])
+            .await
+            .unwrap(),
         [backlog(OPS, 0, None, 3), backlog("other", 0, None, 1)]
     );
 }
 
 async fn attempt_result_decides_the_next_state(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     let events = events(&store, 4).await;
     advance_over(&store, OPS, &events, |at| at).await;
     attempted(&store, events[0], AttemptResult::Sent, None).await;
@@ -257,7 +354,11 @@ async fn attempt_result_decides_the_next_state(database: Database) {
 
     assert_eq!(due(&store, 6).await, []);
     assert_eq!(
-        store.next_notification_at(OPS).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .next_notification_at(OPS)
+            .await
+            .unwrap(),
         Some(later(7))
     );
     assert_eq!(due(&store, 9).await, [events[2], events[3]]);
@@ -279,7 +380,11 @@ async fn attempt_result_decides_the_next_state(database: Database) {
             .all(|row| row.answer.as_deref() == Some("an\u{fffd}swer"))
     );
 
-    let state = store.open_channel(OPS).await.unwrap();
+    let state = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     assert_eq!((state.rests_until, state.failures), (Some(later(5)), 2));
     assert_eq!(
         state.last_error,
@@ -295,7 +400,11 @@ async fn attempt_result_decides_the_next_state(database: Database) {
         }),
     )
     .await;
-    let state = store.open_channel(OPS).await.unwrap();
+    let state = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     assert_eq!(
         (
             state.rests_until,
@@ -315,14 +424,23 @@ async fn attempt_result_decides_the_next_state(database: Database) {
         }
     );
     assert_eq!(channel.state, state);
-    let backlog = store.backlogs(&[OPS, "other"]).await.unwrap().remove(0);
+    let backlog = store
+        .of_team(DEFAULT_TEAM.0)
+        .backlogs(&[OPS, "other"])
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!((backlog.pending, backlog.failures), (1, 0));
 }
 
 async fn newer_notification_of_a_subject_supersedes_the_older(database: Database) {
     let store = open(&database).await;
     for channel in [OPS, "other"] {
-        store.open_channel(channel).await.unwrap();
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .open_channel(channel)
+            .await
+            .unwrap();
     }
     let events = events(&store, 5).await;
     // The first, the third and the fifth have the same subject.
@@ -332,6 +450,7 @@ async fn newer_notification_of_a_subject_supersedes_the_older(database: Database
     attempted(&store, events[1], AttemptResult::Sent, None).await;
     assert!(
         !store
+            .of_team(DEFAULT_TEAM.0)
             .supersede_if_outdated(OPS, events[0], later(2))
             .await
             .unwrap()
@@ -339,6 +458,7 @@ async fn newer_notification_of_a_subject_supersedes_the_older(database: Database
     attempted(&store, events[2], AttemptResult::Sent, None).await;
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .supersede_if_outdated(OPS, events[0], later(2))
             .await
             .unwrap()
@@ -352,6 +472,7 @@ async fn newer_notification_of_a_subject_supersedes_the_older(database: Database
     ] {
         assert!(
             !store
+                .of_team(DEFAULT_TEAM.0)
                 .supersede_if_outdated(channel, event, later(2))
                 .await
                 .unwrap(),
@@ -360,6 +481,7 @@ async fn newer_notification_of_a_subject_supersedes_the_older(database: Database
     }
     let state = Some(NotificationState::Superseded);
     let rows = store
+        .of_team(DEFAULT_TEAM.0)
         .notifications(
             &NotificationFilter {
                 state,
@@ -377,12 +499,18 @@ async fn newer_notification_of_a_subject_supersedes_the_older(database: Database
 
 async fn notification_older_than_the_limit_expires(database: Database) {
     let store = open(&database).await;
-    let begin = store.open_channel(OPS).await.unwrap().place;
+    let begin = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap()
+        .place;
     let events = events(&store, 4).await;
     // Being queued late does not change the age of an event.
     let wanted: Vec<_> = events.iter().map(|id| (*id, id.to_string())).collect();
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .advance_channel(OPS, begin, events[3], &wanted, later(5))
             .await
             .unwrap()
@@ -429,13 +557,18 @@ async fn notification_older_than_the_limit_expires(database: Database) {
 
 async fn notification_that_was_given_up_is_sent_again_and_is_not_too_old(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     let events = events(&store, 2).await;
     advance_over(&store, OPS, &events, |at| at).await;
     attempted(&store, events[0], AttemptResult::Dead, None).await;
     assert_eq!(due(&store, 100).await, events[1..]);
     let retry = async |channel: &'static str, event| {
-        let retried = store.retry_notification(channel, event, later(50));
+        let team = store.of_team(DEFAULT_TEAM.0);
+        let retried = team.retry_notification(channel, event, later(50));
         retried.await.unwrap()
     };
     assert!(!retry("other", events[0]).await && !retry(OPS, events[1]).await);
@@ -458,7 +591,11 @@ async fn notification_that_was_given_up_is_sent_again_and_is_not_too_old(databas
 
 async fn pending_notification_keeps_its_event(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     let events = events(&store, 4).await;
     advance_over(&store, OPS, &events[..3], |at| at).await;
     attempted(&store, events[0], AttemptResult::Sent, None).await;
@@ -474,7 +611,11 @@ async fn pending_notification_keeps_its_event(database: Database) {
 
 async fn pending_notification_does_not_delay_the_purge_of_others(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     let events = events(&store, 4).await;
     advance_over(&store, OPS, &events, |at| at).await;
     attempted(&store, events[2], AttemptResult::Sent, None).await;
@@ -486,7 +627,11 @@ async fn pending_notification_does_not_delay_the_purge_of_others(database: Datab
 async fn lists_continue_after_the_cursor(database: Database) {
     let store = open(&database).await;
     for channel in ["a", "b"] {
-        store.open_channel(channel).await.unwrap();
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .open_channel(channel)
+            .await
+            .unwrap();
     }
     let events = events(&store, 3).await;
     for channel in ["a", "b"] {
@@ -495,7 +640,11 @@ async fn lists_continue_after_the_cursor(database: Database) {
     let mut listed = Vec::new();
     let mut filter = NotificationFilter::default();
     loop {
-        let page = store.notifications(&filter, 4).await.unwrap();
+        let page = store
+            .of_team(DEFAULT_TEAM.0)
+            .notifications(&filter, 4)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         filter.after = Some((last.event.id, last.channel.clone()));
         listed.extend(page.into_iter().map(|row| (row.event.id, row.channel)));
@@ -513,12 +662,23 @@ async fn lists_continue_after_the_cursor(database: Database) {
         after: None,
     };
     assert_eq!(
-        ids(&store.notifications(&of_one, 9).await.unwrap()),
+        ids(&store
+            .of_team(DEFAULT_TEAM.0)
+            .notifications(&of_one, 9)
+            .await
+            .unwrap()),
         [events[2], events[1], events[0]]
     );
     let sent = NotificationFilter {
         state: Some(NotificationState::Sent),
         ..of_one
     };
-    assert_eq!(store.notifications(&sent, 9).await.unwrap(), []);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .notifications(&sent, 9)
+            .await
+            .unwrap(),
+        []
+    );
 }

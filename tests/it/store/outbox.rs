@@ -8,7 +8,7 @@ use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, Sync
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, DeliveryId, EventId, FinishedDelivery, OutboxEvent, OutboxPayload,
+    BatchWrite, DEFAULT_TEAM, DeliveryId, EventId, FinishedDelivery, OutboxEvent, OutboxPayload,
     PullRequestChange, Store, VersionConflict,
 };
 
@@ -133,8 +133,20 @@ async fn change_of_a_tracked_repository_enters_once_and_in_order(database: Datab
         store.events_after(events[0].id, 9).await.unwrap(),
         events[1..]
     );
-    assert!(store.has_event(events[1].id).await.unwrap());
-    assert!(!store.has_event(EventId(events[1].id.0 + 9)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .has_event(events[1].id)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .has_event(EventId(events[1].id.0 + 9))
+            .await
+            .unwrap()
+    );
 }
 
 async fn refused_batch_publishes_no_event(database: Database) {
@@ -241,7 +253,18 @@ async fn old_events_are_purged_except_the_newest(database: Database) {
         .collect();
     assert_eq!(store.purge_events(now(), 9).await.unwrap(), 0);
     assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 2);
-    assert!(!store.has_event(ids[1]).await.unwrap() && store.has_event(ids[2]).await.unwrap());
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .has_event(ids[1])
+            .await
+            .unwrap()
+            && store
+                .of_team(DEFAULT_TEAM.0)
+                .has_event(ids[2])
+                .await
+                .unwrap()
+    );
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 0);
     assert_eq!(store.newest_event().await.unwrap(), ids[4]);

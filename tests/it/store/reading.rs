@@ -18,8 +18,8 @@ use tallyhook_core::domain::timings::{
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, BatchWrite, DetailFilter, ListPlace, PullRequestFilter, PullRequestRecord,
-    PullRequestRow, StateFilter, Store, StoredPullRequest,
+    AggregateFilter, BatchWrite, DEFAULT_TEAM, DetailFilter, ListPlace, PullRequestFilter,
+    PullRequestRecord, PullRequestRow, StateFilter, Store, StoredPullRequest,
 };
 
 use jiff::tz::TimeZone;
@@ -41,8 +41,14 @@ on_every_database! {
 async fn pull_requests_are_filtered_by_state_author_and_range(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
-    let count =
-        async |filter: PullRequestFilter| store.pull_requests(&filter, 10).await.unwrap().len();
+    let count = async |filter: PullRequestFilter| {
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&filter, 10)
+            .await
+            .unwrap()
+            .len()
+    };
     let state = |state| PullRequestFilter {
         states: vec![state],
         ..PullRequestFilter::default()
@@ -60,7 +66,12 @@ async fn pull_requests_are_filtered_by_state_author_and_range(database: Database
         (count(by("Account-0")).await, count(by("account-1")).await),
         (1, 0)
     );
-    let row = store.pull_request(histories::KEY).await.unwrap().unwrap();
+    let row = store
+        .of_team(DEFAULT_TEAM.0)
+        .pull_request(histories::KEY)
+        .await
+        .unwrap()
+        .unwrap();
     let updated = row.updated_at;
     let range = |from, to| PullRequestFilter {
         from,
@@ -87,7 +98,11 @@ async fn pull_requests_are_filtered_by_state_author_and_range(database: Database
         repo,
         ..AggregateFilter::default()
     };
-    let aggregates = store.aggregates(&filter(None)).await.unwrap();
+    let aggregates = store
+        .of_team(DEFAULT_TEAM.0)
+        .aggregates(&filter(None))
+        .await
+        .unwrap();
     assert_eq!(
         (aggregates.all.cycle_time.n, aggregates.all.closed_unmerged),
         (1, Some(0))
@@ -95,6 +110,7 @@ async fn pull_requests_are_filtered_by_state_author_and_range(database: Database
     assert_eq!(aggregates.all.stages.coding.values, Some(vec![0.138889]));
     assert_eq!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .aggregates(&filter(Some(RepoId(8))))
             .await
             .unwrap()
@@ -376,7 +392,11 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
         });
         expected.all.closed_unmerged = Some(closed.count() as u64);
         assert_eq!(
-            store.aggregates(&filter).await.unwrap(),
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .aggregates(&filter)
+                .await
+                .unwrap(),
             expected,
             "seed {seed}: {filter:?}"
         );
@@ -437,7 +457,11 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
         };
         let mut read: Vec<PullRequestRow> = Vec::new();
         loop {
-            let page = store.pull_requests(&filter, 17).await.unwrap();
+            let page = store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, 17)
+                .await
+                .unwrap();
             let Some(last) = page.last() else { break };
             filter.after = Some(filter.order.place(last));
             read.extend(page);
@@ -469,7 +493,10 @@ async fn lists_have_as_many_rows_as_aggregates_count(database: Database) {
         counted: true,
         ..DetailFilter::default()
     };
-    let rows = store.pull_requests(&listed(counted, None), 400).await;
+    let rows = store
+        .of_team(DEFAULT_TEAM.0)
+        .pull_requests(&listed(counted, None), 400)
+        .await;
     // A flag alone can be about a commit that is dated after the merge.
     let skewed = |row: &PullRequestRow| row.flags == [Flag::ClockSkew.as_str()];
     assert!(rows.unwrap().iter().any(skewed), "seed {seed}");
@@ -491,8 +518,14 @@ async fn lists_have_as_many_rows_as_aggregates_count(database: Database) {
             clock,
             ..AggregateFilter::default()
         };
-        let summary = store.aggregates(&filter).await.unwrap().all;
-        let measured = store.measured(&filter, DurationName::Pickup, Measurements::distribution);
+        let summary = store
+            .of_team(DEFAULT_TEAM.0)
+            .aggregates(&filter)
+            .await
+            .unwrap()
+            .all;
+        let team = store.of_team(DEFAULT_TEAM.0);
+        let measured = team.measured(&filter, DurationName::Pickup, Measurements::distribution);
         let (measured, pickup) = (measured.await.unwrap(), &summary.stages.pickup);
         assert_eq!(
             (measured.n, measured.missing, measured.p50_hours),
@@ -501,8 +534,16 @@ async fn lists_have_as_many_rows_as_aggregates_count(database: Database) {
         );
         for (details, expected) in numbers_of(&summary, authors, clock) {
             let filter = listed(details, repo);
-            let (n, exact) = store.count_pull_requests(&filter).await.unwrap();
-            let rows = store.pull_requests(&filter, 400).await.unwrap();
+            let (n, exact) = store
+                .of_team(DEFAULT_TEAM.0)
+                .count_pull_requests(&filter)
+                .await
+                .unwrap();
+            let rows = store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, 400)
+                .await
+                .unwrap();
             assert_eq!(
                 (n, exact, rows.len() as u64),
                 (expected, true, expected),
@@ -585,7 +626,11 @@ async fn titles_are_found_regardless_of_ascii_case(database: Database) {
             },
             ..PullRequestFilter::default()
         };
-        let listed = store.pull_requests(&filter, 9).await.unwrap();
+        let listed = store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&filter, 9)
+            .await
+            .unwrap();
         assert_eq!(listed.len(), found, "{text}");
     }
 }

@@ -3,8 +3,8 @@
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, MAX_RUN_ERRORS, PullRequestError, RepositoryFilter, RunFilter, RunOptions,
-    RunState, Store, SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository,
+    BatchWrite, DEFAULT_TEAM, MAX_RUN_ERRORS, PullRequestError, RepositoryFilter, RunFilter,
+    RunOptions, RunState, Store, SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository,
 };
 
 use super::{histories, later, now, open, repository};
@@ -90,7 +90,12 @@ fn of(repo: RepoId) -> RunFilter {
 }
 
 async fn read(store: &Store, run: SyncRunId) -> SyncRun {
-    store.sync_run(run).await.unwrap().unwrap()
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .sync_run(run)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn tracked(store: &Store) -> TrackedRepository {
@@ -128,18 +133,37 @@ async fn repository_has_one_unfinished_run(database: Database) {
     assert_ne!(other.id, taken.id);
     let every = RunFilter::default();
     assert_eq!(
-        store.sync_runs(&every, None, 9).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .sync_runs(&every, None, 9)
+            .await
+            .unwrap(),
         [other.clone(), taken.clone()]
     );
     assert_eq!(
-        store.sync_runs(&every, Some(other.id), 9).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .sync_runs(&every, Some(other.id), 9)
+            .await
+            .unwrap(),
         std::slice::from_ref(&taken)
     );
     assert_eq!(
-        store.sync_runs(&of(OTHER), None, 9).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .sync_runs(&of(OTHER), None, 9)
+            .await
+            .unwrap(),
         std::slice::from_ref(&other)
     );
-    assert_eq!(store.sync_runs(&every, None, 1).await.unwrap(), [other]);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .sync_runs(&every, None, 1)
+            .await
+            .unwrap(),
+        [other]
+    );
     assert_eq!(store.latest_runs().await.unwrap().len(), 2);
 }
 
@@ -384,10 +408,23 @@ async fn cancelled_run_is_final(database: Database) {
     store.record_sync(REPO, &polled, later(1)).await.unwrap();
     assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
     let run = take(&store, 1).await.unwrap();
-    assert!(store.cancel_run(run.id, later(2)).await.unwrap());
-    assert!(!store.cancel_run(run.id, later(3)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .cancel_run(run.id, later(2))
+            .await
+            .unwrap()
+    );
     assert!(
         !store
+            .of_team(DEFAULT_TEAM.0)
+            .cancel_run(run.id, later(3))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
             .cancel_run(SyncRunId(run.id.0 + 1), later(3))
             .await
             .unwrap()
@@ -402,14 +439,26 @@ async fn cancelled_run_is_final(database: Database) {
     assert_eq!(tracked(&store).await.sync_status, SyncStatus::Synced);
     let next = ask(&store, REPO, 4).await;
     assert!(next.id > run.id);
-    assert!(store.cancel_run(next.id, later(5)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .cancel_run(next.id, later(5))
+            .await
+            .unwrap()
+    );
     assert_eq!(take(&store, 60).await, None);
 }
 
 async fn untracking_cancels_the_run_of_the_repository(database: Database) {
     let store = open_with_two_repositories(&database).await;
     let (run, other) = (ask(&store, REPO, 0).await, ask(&store, OTHER, 0).await);
-    assert!(store.untrack(REPO, later(1)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .untrack(REPO, later(1))
+            .await
+            .unwrap()
+    );
     assert_eq!(read(&store, run.id).await.state, RunState::Cancelled);
     assert_eq!(read(&store, other.id).await.state, RunState::Queued);
 }
@@ -442,14 +491,23 @@ async fn last_twenty_runs_are_kept(database: Database) {
         run.state = RunState::Done;
         assert!(save(&store, &run, at_second).await);
     }
-    let kept = store.sync_runs(&of(REPO), None, 100).await.unwrap();
+    let kept = store
+        .of_team(DEFAULT_TEAM.0)
+        .sync_runs(&of(REPO), None, 100)
+        .await
+        .unwrap();
     let asked: Vec<_> = kept
         .iter()
         .map(|run| (run.asked_at - now()).num_seconds())
         .collect();
     assert_eq!(asked, (4..=23).rev().collect::<Vec<_>>());
     assert_eq!(
-        store.sync_runs(&of(OTHER), None, 100).await.unwrap().len(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .sync_runs(&of(OTHER), None, 100)
+            .await
+            .unwrap()
+            .len(),
         1
     );
 }
@@ -482,9 +540,31 @@ async fn backfills_are_counted_by_state_with_the_time_of_those_that_are_done(dat
         states: vec![RunState::Done, RunState::Failed],
         ..RunFilter::default()
     };
-    assert_eq!(store.count_runs(&attempted).await.unwrap(), 3);
-    assert_eq!(store.sync_runs(&attempted, None, 9).await.unwrap().len(), 3);
-    assert_eq!(store.count_runs(&of(OTHER)).await.unwrap(), 2);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .count_runs(&attempted)
+            .await
+            .unwrap(),
+        3
+    );
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .sync_runs(&attempted, None, 9)
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .count_runs(&of(OTHER))
+            .await
+            .unwrap(),
+        2
+    );
 }
 
 async fn repository_is_incomplete_until_all_of_its_last_backfill_was_fetched(database: Database) {
@@ -516,9 +596,24 @@ async fn repository_is_incomplete_until_all_of_its_last_backfill_was_fetched(dat
             (2, expected),
             "{at_second}"
         );
-        assert_eq!(store.count_listed(incomplete).await.unwrap(), expected);
-        let listed = store.listed_after(incomplete, None, 9).await.unwrap();
-        let (_, gaps) = store.repository_gaps(None).await.unwrap();
+        assert_eq!(
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .count_listed(incomplete)
+                .await
+                .unwrap(),
+            expected
+        );
+        let listed = store
+            .of_team(DEFAULT_TEAM.0)
+            .listed_after(incomplete, None, 9)
+            .await
+            .unwrap();
+        let (_, gaps) = store
+            .of_team(DEFAULT_TEAM.0)
+            .repository_gaps(None)
+            .await
+            .unwrap();
         let names: Vec<_> = listed.iter().map(|listed| &listed.name).collect();
         assert_eq!(names, gaps.iter().map(|gap| &gap.repo).collect::<Vec<_>>());
         assert_eq!(names.len() as u64, expected);
@@ -529,9 +624,17 @@ async fn repository_is_incomplete_until_all_of_its_last_backfill_was_fetched(dat
         status: Some(SyncStatus::Synced),
         ..RepositoryFilter::default()
     };
-    assert_eq!(store.count_listed(synced).await.unwrap(), 1);
     assert_eq!(
         store
+            .of_team(DEFAULT_TEAM.0)
+            .count_listed(synced)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
             .count_listed(RepositoryFilter::default())
             .await
             .unwrap(),

@@ -8,8 +8,8 @@ use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::event::{Fact, FactKind, SubjectKind};
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, PollerStats, PullRequestFilter, RepositoryObservation, RunOptions, RunState, Store,
-    SyncOutcome, SyncStatus, TrackedRepository,
+    BatchWrite, DEFAULT_TEAM, PollerStats, PullRequestFilter, RepositoryObservation, RunOptions,
+    RunState, Store, SyncOutcome, SyncStatus, TrackedRepository,
 };
 
 use super::{WHOLE_LIFE, later, now, open, recording, repository, write};
@@ -90,8 +90,20 @@ async fn untracked_repository_stays_untracked_until_it_is_tracked_again(database
     assert!(store.track(&repository, now()).await.unwrap());
     assert!(!store.track(&repository, later(1)).await.unwrap());
     assert_eq!(tracked(&store).await.tracked_since, now());
-    assert!(store.untrack(REPO, later(2)).await.unwrap());
-    assert!(!store.untrack(REPO, later(2)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .untrack(REPO, later(2))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .untrack(REPO, later(2))
+            .await
+            .unwrap()
+    );
     seen(&store).await;
     assert_eq!(store.tracked().await.unwrap(), []);
     (repository.seen.at, repository.seen.value.name) =
@@ -150,7 +162,13 @@ async fn repository_tracked_again_has_no_earlier_sync_state(database: Database) 
     let before = tracked(&store).await;
     assert!(!store.track(&repository, later(3)).await.unwrap());
     assert_eq!((tracked(&store).await, known(&before)), (before, [true; 3]));
-    assert!(store.untrack(REPO, later(4)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .untrack(REPO, later(4))
+            .await
+            .unwrap()
+    );
     assert!(store.track(&repository, later(5)).await.unwrap());
     let again = tracked(&store).await;
     assert_eq!(
@@ -381,7 +399,13 @@ async fn incomplete_pull_requests_are_fetched_by_age_of_their_check(database: Da
         .await
         .unwrap();
     assert_eq!(unfetched(9).await, [12, 11].map(PrNumber));
-    assert!(store.untrack(REPO, now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .untrack(REPO, now())
+            .await
+            .unwrap()
+    );
     assert_eq!(unfetched(9).await, []);
 }
 
@@ -389,9 +413,15 @@ async fn as_of_is_the_last_check_with_github(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     let as_of = async || {
-        let row = store.pull_request(KEY).await.unwrap().unwrap();
+        let row = store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_request(KEY)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(
             store
+                .of_team(DEFAULT_TEAM.0)
                 .pull_requests(&PullRequestFilter::default(), 9)
                 .await
                 .unwrap(),
@@ -399,7 +429,13 @@ async fn as_of_is_the_last_check_with_github(database: Database) {
         );
         row.as_of
     };
-    let updated = store.pull_request(KEY).await.unwrap().unwrap().updated_at;
+    let updated = store
+        .of_team(DEFAULT_TEAM.0)
+        .pull_request(KEY)
+        .await
+        .unwrap()
+        .unwrap()
+        .updated_at;
     assert_eq!(as_of().await, updated);
     let at = |seconds: i64| Timestamp::clamped(updated.epoch() + seconds);
     let other = PrKey {
@@ -436,26 +472,57 @@ async fn as_of_is_the_last_check_with_github(database: Database) {
 
 async fn pull_request_is_watched_once_in_any_case_of_its_name(database: Database) {
     let store = open(&database).await;
-    assert!(store.watch("Other/Repo", PrNumber(5), now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .watch("Other/Repo", PrNumber(5), now())
+            .await
+            .unwrap()
+    );
     assert!(
         !store
+            .of_team(DEFAULT_TEAM.0)
             .watch("other/repo", PrNumber(5), later(1))
             .await
             .unwrap()
     );
-    assert!(store.watch("other/repo", PrNumber(6), now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .watch("other/repo", PrNumber(6), now())
+            .await
+            .unwrap()
+    );
     let watched = store.watched(now(), 9).await.unwrap();
     assert_eq!(watched.len(), 2);
     assert_eq!(
         (&*watched[0].repo_name, watched[0].number, watched[0].since),
         ("Other/Repo", PrNumber(5), now())
     );
-    let of = async |name| store.watch_of(name, PrNumber(5)).await.unwrap();
+    let of = async |name| {
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .watch_of(name, PrNumber(5))
+            .await
+            .unwrap()
+    };
     assert_eq!(of("OTHER/repo").await.unwrap().since, now());
     assert!(of("other/repo2").await.is_none());
-    assert!(store.unwatch("OTHER/REPO", PrNumber(5)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .unwatch("OTHER/REPO", PrNumber(5))
+            .await
+            .unwrap()
+    );
     assert!(of("OTHER/repo").await.is_none());
-    assert!(!store.unwatch("OTHER/REPO", PrNumber(5)).await.unwrap());
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .unwatch("OTHER/REPO", PrNumber(5))
+            .await
+            .unwrap()
+    );
     assert_eq!(store.watched(now(), 9).await.unwrap().len(), 1);
 }
 
@@ -463,6 +530,7 @@ async fn watch_with_the_oldest_check_is_due_first(database: Database) {
     let store = open(&database).await;
     for number in 1..=4 {
         store
+            .of_team(DEFAULT_TEAM.0)
             .watch("acme/a", PrNumber(number), now())
             .await
             .unwrap();

@@ -8,8 +8,8 @@ use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{
-    BatchWrite, EventId, NewTask, OutboxPayload, PendingWork, Store, Task, TaskCause, TaskChange,
-    TaskEdit, TaskFilter, TaskPlace, TaskRef, TaskUpdate, WorktreeKept,
+    BatchWrite, DEFAULT_TEAM, EventId, NewTask, OutboxPayload, PendingWork, Store, Task, TaskCause,
+    TaskChange, TaskEdit, TaskFilter, TaskPlace, TaskRef, TaskUpdate, WorktreeKept,
 };
 use uuid::Uuid;
 
@@ -61,12 +61,23 @@ fn new(text: &str) -> NewTask {
 
 pub(super) async fn make(store: &Store, text: &str) -> Task {
     let task = new(text);
-    assert!(store.create_task(&task, now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .create_task(&task, now())
+            .await
+            .unwrap()
+    );
     get(store, text).await
 }
 
 pub(super) async fn get(store: &Store, text: &str) -> Task {
-    store.task(&TaskRef::Key(key(text))).await.unwrap().unwrap()
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .task(&TaskRef::Key(key(text)))
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn mention(store: &Store, number: i64, keys: &[&str]) {
@@ -128,13 +139,27 @@ pub(super) async fn settle(store: &Store) {
 async fn key_belongs_to_one_task(database: Database) {
     let store = open(&database).await;
     let task = make(&store, "PROJ-1").await;
-    assert!(!store.create_task(&new("proj-1"), now()).await.unwrap());
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .create_task(&new("proj-1"), now())
+            .await
+            .unwrap()
+    );
     assert_eq!(
-        store.task(&TaskRef::Id(task.id)).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task(&TaskRef::Id(task.id))
+            .await
+            .unwrap(),
         Some(task.clone())
     );
     assert_eq!(
-        store.task(&TaskRef::Key(key("PROJ-2"))).await.unwrap(),
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task(&TaskRef::Key(key("PROJ-2")))
+            .await
+            .unwrap(),
         None
     );
     let nameless = NewTask {
@@ -146,14 +171,27 @@ async fn key_belongs_to_one_task(database: Database) {
         ..new("X-1")
     };
     assert!(
-        store.create_task(&nameless, later(1)).await.unwrap()
-            && store.create_task(&another, later(1)).await.unwrap()
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .create_task(&nameless, later(1))
+            .await
+            .unwrap()
+            && store
+                .of_team(DEFAULT_TEAM.0)
+                .create_task(&another, later(1))
+                .await
+                .unwrap()
     );
-    let all = store.tasks(&TaskFilter::default(), None, 9).await.unwrap();
+    let all = store
+        .of_team(DEFAULT_TEAM.0)
+        .tasks(&TaskFilter::default(), None, 9)
+        .await
+        .unwrap();
     assert_eq!(all.len(), 3);
     assert_eq!(all[2], task, "the newest first");
     assert_eq!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .tasks(
                 &TaskFilter::default(),
                 Some((all[0].created_at, all[0].id)),
@@ -174,12 +212,21 @@ async fn key_belongs_to_one_task(database: Database) {
             text: Some(text.to_owned()),
             ..TaskFilter::default()
         };
-        let listed = store.tasks(&filter, None, 9).await.unwrap();
-        let counted = store.count_tasks(&filter).await.unwrap();
+        let listed = store
+            .of_team(DEFAULT_TEAM.0)
+            .tasks(&filter, None, 9)
+            .await
+            .unwrap();
+        let counted = store
+            .of_team(DEFAULT_TEAM.0)
+            .count_tasks(&filter)
+            .await
+            .unwrap();
         assert_eq!((listed.len(), counted), (found, found as u64), "{text}");
     }
     assert_eq!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .tasks(&of_status(TaskStatus::Done), None, 9)
             .await
             .unwrap(),
@@ -226,8 +273,20 @@ async fn mentions_and_status_changes_of_pull_requests_mark_their_tasks(database:
     settle(&store).await;
 
     let task = get(&store, "A-1").await;
-    assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
-    assert!(!store.link_task(task.id, pr(7), now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .link_task(task.id, pr(7), now())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .link_task(task.id, pr(7), now())
+            .await
+            .unwrap()
+    );
     assert_eq!(due(&store).await, ["A-1"]);
     settle(&store).await;
     let moved = BTreeSet::from([pr(7)]);
@@ -243,8 +302,20 @@ async fn mentions_and_status_changes_of_pull_requests_mark_their_tasks(database:
         .unwrap()
         .unwrap();
     assert_eq!(due(&store).await, ["A-1", "A-2", "A-3"]);
-    assert!(store.unlink_task(task.id, pr(7), now()).await.unwrap());
-    assert!(!store.unlink_task(task.id, pr(7), now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .unlink_task(task.id, pr(7), now())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .of_team(DEFAULT_TEAM.0)
+            .unlink_task(task.id, pr(7), now())
+            .await
+            .unwrap()
+    );
     assert_eq!(get(&store, "A-1").await.prs, []);
 }
 
@@ -359,7 +430,11 @@ async fn transition_is_recorded_and_published_in_one_transaction(database: Datab
         (new, None, PendingWork::default())
     );
     assert_eq!((after.updated_at, after.created_at), (later(5), now()));
-    let history = store.task_history(task.id, 9).await.unwrap();
+    let history = store
+        .of_team(DEFAULT_TEAM.0)
+        .task_history(task.id, 9)
+        .await
+        .unwrap();
     let causes: Vec<_> = history
         .iter()
         .map(|event| (event.cause, event.old, event.new, event.pull_request))
@@ -381,10 +456,20 @@ async fn transition_is_recorded_and_published_in_one_transaction(database: Datab
 async fn event_of_a_pull_request_names_its_oldest_task(database: Database) {
     let store = open(&database).await;
     let linked = make(&store, "A-2").await;
-    assert!(store.create_task(&new("A-1"), later(1)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .create_task(&new("A-1"), later(1))
+            .await
+            .unwrap()
+    );
     mention(&store, 3, &["A-1"]).await;
     mention(&store, 4, &["A-1", "B-1"]).await;
-    store.link_task(linked.id, pr(4), now()).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .link_task(linked.id, pr(4), now())
+        .await
+        .unwrap();
     let open = |number| change(number, None, PullRequestStatus::Open, 0);
     record_changes(&store, vec![open(3), open(4), open(5)]).await;
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
@@ -431,6 +516,7 @@ async fn push_marks_tasks_implemented_on_its_branch(database: Database) {
     ] {
         assert!(
             store
+                .of_team(DEFAULT_TEAM.0)
                 .create_task(
                     &NewTask {
                         status,
@@ -477,6 +563,7 @@ async fn failed_cleanup_is_retried_after_its_delay(database: Database) {
     };
     assert!(
         store
+            .of_team(DEFAULT_TEAM.0)
             .create_task(
                 &NewTask {
                     place,
@@ -488,7 +575,13 @@ async fn failed_cleanup_is_retried_after_its_delay(database: Database) {
             .unwrap()
     );
     let task = get(&store, "A-1").await;
-    assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .link_task(task.id, pr(7), now())
+            .await
+            .unwrap()
+    );
     let task = get(&store, "A-1").await;
     assert_eq!(
         task.due,
@@ -560,7 +653,13 @@ async fn status_set_by_hand_is_kept_and_published_once(database: Database) {
         branch: Some(Some("b".to_owned())),
         ..TaskEdit::default()
     };
-    assert!(store.edit_task(task.id, &edit, later(3)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .edit_task(task.id, &edit, later(3))
+            .await
+            .unwrap()
+    );
     let after = get(&store, "A-1").await;
     let by_hand = after.state.by_hand.unwrap();
     assert_eq!(
@@ -575,7 +674,13 @@ async fn status_set_by_hand_is_kept_and_published_once(database: Database) {
         status: Some(TaskStatus::Implementing),
         ..TaskEdit::default()
     };
-    assert!(store.edit_task(task.id, &same, later(4)).await.unwrap());
+    assert!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .edit_task(task.id, &same, later(4))
+            .await
+            .unwrap()
+    );
     let again = get(&store, "A-1").await;
     assert_eq!(again.state.by_hand.unwrap().at, later(4).into());
     assert_eq!((again.title, again.place), (after.title, after.place));
@@ -596,9 +701,18 @@ async fn status_set_by_hand_is_kept_and_published_once(database: Database) {
         [&OutboxPayload::Task(change)],
         "once"
     );
-    assert_eq!(store.task_history(task.id, 9).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .task_history(task.id, 9)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
     assert!(
         !store
+            .of_team(DEFAULT_TEAM.0)
             .edit_task(TaskId(Uuid::new_v4()), &edit, now())
             .await
             .unwrap()
@@ -624,7 +738,15 @@ async fn concurrent_tasks_and_pull_requests_miss_no_mark(database: Database) {
     let writers = (1..=TASKS).map(|number| {
         let (store, name) = (&store, &name);
         join(
-            async move { assert!(store.create_task(&new(&name(number)), now()).await.unwrap()) },
+            async move {
+                assert!(
+                    store
+                        .of_team(DEFAULT_TEAM.0)
+                        .create_task(&new(&name(number)), now())
+                        .await
+                        .unwrap()
+                )
+            },
             async move { mention(store, number, &[&name(number)]).await },
         )
     });
@@ -642,6 +764,7 @@ async fn concurrent_tasks_and_pull_requests_miss_no_mark(database: Database) {
         look().await;
     }
     let tasks = store
+        .of_team(DEFAULT_TEAM.0)
         .tasks(&of_status(TaskStatus::CodeReviewing), None, 99)
         .await
         .unwrap();

@@ -1,8 +1,8 @@
 //! Tokens, and the behaviour of the store as a whole: closing, exclusive files, the leader.
 
 use tallyhook_store::{
-    AccessRole, DEFAULT_TEAM, LeaderRole, NewSession, NewToken, OpenMode, SessionTimes, Store,
-    TeamId, TokenHash, UsedCredential,
+    AccessRole, DEFAULT_TEAM, LeaderRole, NewSession, NewToken, OpenMode, SessionHolder,
+    SessionOwner, SessionTimes, Store, TeamId, TokenHash, UsedCredential,
 };
 
 use super::{accept, delivery, eventually, later, now, open, pending};
@@ -27,6 +27,7 @@ fn token<'a>(name: &'a str, hash: &'a TokenHash) -> NewToken<'a> {
         team,
         role: AccessRole::Member,
         login: None,
+        created_by: None,
         created_at: now(),
         expires_at: None,
     }
@@ -47,9 +48,9 @@ async fn tokens_are_valid_until_they_are_revoked(database: Database) {
     assert!(!create(&store, "ci", &[2; 32]).await);
     assert!(is_valid(&store, &[1; 32]).await);
     let revoke = async |team, at| store.revoke_token(team, "ci", at).await.unwrap();
-    assert!(!revoke(Some(TeamId(2)), later(1)).await, "of another team");
-    assert!(revoke(Some(DEFAULT_TEAM.0), later(1)).await);
-    assert!(!revoke(None, later(2)).await);
+    assert!(!revoke(TeamId(2), later(1)).await, "of another team");
+    assert!(revoke(DEFAULT_TEAM.0, later(1)).await);
+    assert!(!revoke(DEFAULT_TEAM.0, later(2)).await);
     assert!(!is_valid(&store, &[1; 32]).await);
     assert!(create(&store, "ci", &[2; 32]).await);
     assert!(is_valid(&store, &[2; 32]).await && !is_valid(&store, &[1; 32]).await);
@@ -77,13 +78,26 @@ async fn token_expires_and_its_rights_depend_on_the_number_of_teams(database: Da
     assert!(!grant(now()).await.unwrap().is_only_team);
 }
 
-fn session<'a>(hash: &'a TokenHash, token: &'a TokenHash) -> NewSession<'a> {
+fn session<'a>(hash: &'a TokenHash, token: &TokenHash) -> NewSession<'a> {
     NewSession {
         hash,
-        token,
+        owner: owner(token),
+        team: None,
         expires_at: later(1000),
         agent: Some("Firefox"),
         replaces: None,
+    }
+}
+
+fn owner(token: &TokenHash) -> SessionOwner {
+    SessionOwner::Token(*token)
+}
+
+/// Returns the token of a session, and its role if it is in force.
+fn held(holder: SessionHolder) -> (TokenHash, Option<AccessRole>) {
+    match holder {
+        SessionHolder::Token { token, grant } => (token, grant.map(|grant| grant.role)),
+        SessionHolder::Person(person) => panic!("{person:?}"),
     }
 }
 
@@ -104,10 +118,7 @@ async fn session_lasts_while_it_is_used_and_its_token_is_in_force(database: Data
         .unwrap();
     let grant = async |seconds| store.session_grant(&[2; 32], at(seconds)).await.unwrap();
     let found = grant(99).await.unwrap();
-    assert_eq!(
-        (found.token, found.grant.unwrap().role),
-        ([1; 32], AccessRole::Member)
-    );
+    assert_eq!(held(found.holder), ([1; 32], Some(AccessRole::Member)));
     assert_eq!(grant(100).await, None, "it was idle");
     for seconds in [90, 180, 170, 270, 360, 450, 540, 630, 720, 810, 900, 990] {
         let used = [(UsedCredential::Session(found.id), later(seconds))];
@@ -115,14 +126,19 @@ async fn session_lasts_while_it_is_used_and_its_token_is_in_force(database: Data
     }
     assert!(grant(999).await.is_some());
     assert_eq!(grant(1000).await, None, "its time is over");
-    let listed = store.sessions(&[1; 32], at(999)).await.unwrap();
+    let listed = store.sessions(&owner(&[1; 32]), at(999)).await.unwrap();
     assert_eq!((listed.len(), listed[0].last_used_at), (1, later(990)));
     assert_eq!(listed[0].agent.as_deref(), Some("Firefox"));
-    assert_eq!(store.sessions(&[9; 32], at(999)).await.unwrap(), []);
+    assert_eq!(store.sessions(&owner(&[9; 32]), at(999)).await.unwrap(), []);
 
     // A token that expired is no token of the session, and one that is revoked ends it.
-    assert!(store.revoke_token(None, "ci", now()).await.unwrap());
-    assert_eq!(store.sessions(&[1; 32], at(999)).await.unwrap(), []);
+    assert!(
+        store
+            .revoke_token(DEFAULT_TEAM.0, "ci", now())
+            .await
+            .unwrap()
+    );
+    assert_eq!(store.sessions(&owner(&[1; 32]), at(999)).await.unwrap(), []);
     let ends = NewToken {
         expires_at: Some(later(50)),
         ..token("ends", &[5; 32])
@@ -133,8 +149,8 @@ async fn session_lasts_while_it_is_used_and_its_token_is_in_force(database: Data
         .await
         .unwrap();
     let grant = async |seconds| store.session_grant(&[6; 32], at(seconds)).await.unwrap();
-    assert!(grant(49).await.unwrap().grant.is_some());
-    assert_eq!(grant(50).await.unwrap().grant, None);
+    assert!(held(grant(49).await.unwrap().holder).1.is_some());
+    assert_eq!(held(grant(50).await.unwrap().holder).1, None);
 }
 
 async fn sessions_end_one_by_one_and_a_token_has_fifty(database: Database) {
@@ -150,22 +166,28 @@ async fn sessions_end_one_by_one_and_a_token_has_fifty(database: Database) {
         .start_session(&session(&[70; 32], &[101; 32]), at(0))
         .await
         .unwrap();
-    let count = async |token: &TokenHash| store.sessions(token, at(1)).await.unwrap().len();
+    let count = async |token: &TokenHash| store.sessions(&owner(token), at(1)).await.unwrap().len();
     assert_eq!((count(&[100; 32]).await, count(&[101; 32]).await), (50, 1));
     assert_eq!(store.session_grant(&[9; 32], at(1)).await.unwrap(), None);
     let newest = store
-        .sessions(&[100; 32], at(1))
+        .sessions(&owner(&[100; 32]), at(1))
         .await
         .unwrap()
         .remove(0)
         .id;
     assert_eq!(
-        store.end_sessions(&[101; 32], Some(newest)).await.unwrap(),
+        store
+            .end_sessions(&owner(&[101; 32]), Some(newest))
+            .await
+            .unwrap(),
         0,
         "of another token"
     );
     assert_eq!(
-        store.end_sessions(&[100; 32], Some(newest)).await.unwrap(),
+        store
+            .end_sessions(&owner(&[100; 32]), Some(newest))
+            .await
+            .unwrap(),
         1
     );
     assert_eq!(store.session_grant(&[59; 32], at(1)).await.unwrap(), None);
@@ -181,7 +203,10 @@ async fn sessions_end_one_by_one_and_a_token_has_fifty(database: Database) {
         .await
         .unwrap();
     assert_eq!(database.select("SELECT count(*) FROM sessions").await, 1);
-    assert_eq!(store.end_sessions(&[101; 32], None).await.unwrap(), 1);
+    assert_eq!(
+        store.end_sessions(&owner(&[101; 32]), None).await.unwrap(),
+        1
+    );
 }
 
 async fn last_use_of_a_token_only_moves_on(database: Database) {

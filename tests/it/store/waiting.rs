@@ -8,8 +8,8 @@ use tallyhook_core::domain::waiting::{
 };
 use tallyhook_core::github::types::{AccountId, PrNumber, Timestamp};
 use tallyhook_store::{
-    BatchWrite, ListOrder, PartyName, PullRequestFilter, SortKey, Store, WaitingFilter,
-    WaitingTotals,
+    BatchWrite, DEFAULT_TEAM, ListOrder, PartyName, PullRequestFilter, SortKey, Store,
+    WaitingFilter, WaitingTotals,
 };
 
 use super::{WHOLE_LIFE, histories, now, open, recording, write};
@@ -146,7 +146,12 @@ async fn turns_are_stored_up_to_the_one_that_lasts(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     write_turns(&store, &waits_for(&[(account(7, "Ines"), 30)])).await;
-    let row = store.pull_request(histories::KEY).await.unwrap().unwrap();
+    let row = store
+        .of_team(DEFAULT_TEAM.0)
+        .pull_request(histories::KEY)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(row.waiting.as_ref().unwrap().on, WaitingFor::Reviewers);
     assert_eq!(row.turn, Some((Turn::Reviewers, at(20))));
     let time_by = [(Turn::Author, 15), (Turn::Nobody, 5)];
@@ -201,7 +206,11 @@ async fn totals_and_lists_know_teams_and_people(database: Database) {
             waiting_on: Some(on.clone()),
             ..PullRequestFilter::default()
         };
-        let listed = store.pull_requests(&filter, 9).await.unwrap();
+        let listed = store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&filter, 9)
+            .await
+            .unwrap();
         assert_eq!(listed.len(), expected, "{on:?}");
     }
     // Until its turns are computed it is counted as unknown, and in no group.
@@ -238,7 +247,11 @@ async fn a_pull_request_that_is_held_up_waits_for_no_party(database: Database) {
         ..WaitingFilter::default()
     };
     let seen = async || {
-        let listed = store.pull_requests(&on_team, 9).await.unwrap();
+        let listed = store
+            .of_team(DEFAULT_TEAM.0)
+            .pull_requests(&on_team, 9)
+            .await
+            .unwrap();
         let totals = store.waiting_totals(&of_team, at(40)).await.unwrap();
         [listed.len(), totals.groups.len(), totals.parties.len()]
     };
@@ -335,8 +348,17 @@ async fn each_cell_of_the_totals_has_a_list_of_as_many_rows(database: Database) 
             ..PullRequestFilter::default()
         };
         let counted = async |filter: PullRequestFilter| {
-            let rows = store.pull_requests(&filter, 200).await.unwrap().len() as u64;
-            let count = store.count_pull_requests(&filter).await.unwrap();
+            let rows = store
+                .of_team(DEFAULT_TEAM.0)
+                .pull_requests(&filter, 200)
+                .await
+                .unwrap()
+                .len() as u64;
+            let count = store
+                .of_team(DEFAULT_TEAM.0)
+                .count_pull_requests(&filter)
+                .await
+                .unwrap();
             assert_eq!(count, (rows, true), "{on:?} {reason:?}");
             rows
         };

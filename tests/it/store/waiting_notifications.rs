@@ -8,7 +8,7 @@ use tallyhook_core::domain::waiting_change::{
 };
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{
-    AttemptResult, BatchWrite, ChannelDigest, DigestContent, DigestItem, EventId,
+    AttemptResult, BatchWrite, ChannelDigest, DEFAULT_TEAM, DigestContent, DigestItem, EventId,
     NotificationAttempt, OutboxPayload, Store,
 };
 
@@ -57,7 +57,12 @@ async fn record(store: &Store, waits: Vec<WaitingChange>, merged: Option<i64>) {
 
 /// Advances the channel over all events, each with a subject of its own, or all with one.
 async fn advance(store: &Store, one_subject: bool) -> Vec<EventId> {
-    let place = store.open_channel(OPS).await.unwrap().place;
+    let place = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap()
+        .place;
     let events = store.events_after(place, 99).await.unwrap();
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     let subject = |id: &EventId| match one_subject {
@@ -65,13 +70,15 @@ async fn advance(store: &Store, one_subject: bool) -> Vec<EventId> {
         false => id.to_string(),
     };
     let wanted: Vec<_> = ids.iter().map(|id| (*id, subject(id))).collect();
-    let advanced = store.advance_channel(OPS, place, *ids.last().unwrap(), &wanted, now());
+    let team = store.of_team(DEFAULT_TEAM.0);
+    let advanced = team.advance_channel(OPS, place, *ids.last().unwrap(), &wanted, now());
     assert!(advanced.await.unwrap());
     ids
 }
 
 async fn is_superseded(store: &Store, event: EventId) -> bool {
-    let superseded = store.supersede_if_outdated(OPS, event, later(2));
+    let team = store.of_team(DEFAULT_TEAM.0);
+    let superseded = team.supersede_if_outdated(OPS, event, later(2));
     superseded.await.unwrap()
 }
 
@@ -103,7 +110,11 @@ async fn change_of_waiting_enters_after_the_status_unless_it_is_older_than_the_t
 
 async fn later_change_or_status_supersedes_a_change_of_waiting(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     let changes = vec![
         waits(1, "ines", 0),
         waits(2, "ines", 0),
@@ -126,14 +137,32 @@ async fn later_change_or_status_supersedes_a_change_of_waiting(database: Databas
 
 async fn held_notification_gives_way_to_a_pending_one_and_does_not_expire(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     for number in [1, 2] {
         record(&store, Vec::new(), Some(number)).await;
     }
     let ids = advance(&store, true).await;
     assert!(!is_superseded(&store, ids[0]).await);
-    assert_eq!(store.hold_notifications(OPS, later(100)).await.unwrap(), 2);
-    assert_eq!(store.hold_notifications(OPS, later(100)).await.unwrap(), 0);
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .hold_notifications(OPS, later(100))
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        store
+            .of_team(DEFAULT_TEAM.0)
+            .hold_notifications(OPS, later(100))
+            .await
+            .unwrap(),
+        0
+    );
     // Older than the limit, but for the quiet hours.
     let expire = async |before| {
         store
@@ -141,7 +170,11 @@ async fn held_notification_gives_way_to_a_pending_one_and_does_not_expire(databa
             .await
     };
     assert_eq!(expire(100).await.unwrap(), 0);
-    let due = store.due_notifications(OPS, now(), 9).await.unwrap();
+    let due = store
+        .of_team(DEFAULT_TEAM.0)
+        .due_notifications(OPS, now(), 9)
+        .await
+        .unwrap();
     assert!(due.iter().all(|row| row.held_until == Some(later(100))));
     assert!(is_superseded(&store, ids[0]).await && !is_superseded(&store, ids[1]).await);
     assert_eq!(expire(101).await.unwrap(), 1);
@@ -151,13 +184,18 @@ async fn held_notification_gives_way_to_a_pending_one_and_does_not_expire(databa
         answer: "late",
         at: later(200),
     };
-    let sent = store.record_attempt(&attempt, AttemptResult::Sent, None);
+    let team = store.of_team(DEFAULT_TEAM.0);
+    let sent = team.record_attempt(&attempt, AttemptResult::Sent, None);
     assert!(!sent.await.unwrap(), "it is dead");
 }
 
 async fn digest_of_a_day_is_recorded_once_and_for_one_channel(database: Database) {
     let store = open(&database).await;
-    let begin = store.open_channel(OPS).await.unwrap();
+    let begin = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     assert_eq!(begin.digest_day, None);
     let item = DigestItem {
         repo: "acme-corp/api-server".to_owned(),
@@ -186,9 +224,20 @@ async fn digest_of_a_day_is_recorded_once_and_for_one_channel(database: Database
         (digest(10, Vec::new()), true),
         (digest(10, vec![item]), false),
     ] {
-        assert_eq!(store.record_digest(&digest, now()).await.unwrap(), is_new);
+        assert_eq!(
+            store
+                .of_team(DEFAULT_TEAM.0)
+                .record_digest(&digest, now())
+                .await
+                .unwrap(),
+            is_new
+        );
     }
-    let state = store.open_channel(OPS).await.unwrap();
+    let state = store
+        .of_team(DEFAULT_TEAM.0)
+        .open_channel(OPS)
+        .await
+        .unwrap();
     assert_eq!(state.digest_day, NaiveDate::from_ymd_opt(2026, 3, 10));
     let events = store.events_after(begin.place, 9).await.unwrap();
     assert_eq!(events.len(), 1);

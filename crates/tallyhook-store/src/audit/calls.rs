@@ -185,13 +185,6 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Returns the team of a name.
-    pub async fn team_of_name(&self, name: &str) -> Result<Option<TeamId>> {
-        let query = statement("SELECT id FROM teams WHERE name = $1").bind(storable_text(name));
-        let row: Option<(i64,)> = self.database.row(query).await?;
-        Ok(row.map(|(id,)| TeamId(id)))
-    }
-
     /// Returns requests before the id `before`, at most `limit`, the newest first.
     pub async fn github_calls(
         &self,

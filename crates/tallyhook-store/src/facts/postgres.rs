@@ -430,19 +430,17 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              RETURNING id, installation_id, access, access_at), \
          proven AS (\
              SELECT installation_id, max(access_at) AS access_at FROM written \
-             WHERE access = 'granted' GROUP BY installation_id), \
-         undone AS (\
-             UPDATE installations i SET access = 'granted', access_at = proven.access_at \
-             FROM proven WHERE i.id = proven.installation_id AND i.access = 'revoked' \
-             AND i.access_at < proven.access_at) \
-         INSERT INTO team_repositories (team_id, repo_id) SELECT 1, id FROM written \
-         ON CONFLICT DO NOTHING",
+             WHERE access = 'granted' GROUP BY installation_id) \
+         UPDATE installations i SET access = 'granted', access_at = proven.access_at \
+         FROM proven WHERE i.id = proven.installation_id AND i.access = 'revoked' \
+         AND i.access_at < proven.access_at",
         insert("repositories", &RepositoryColumns::COLUMNS.join(", "))
     )
 });
 
-/// Joins with the rows, as the domain does. The first sight makes a repository one of the default
-/// team, and a later one proves that its installation was not lost, or is back.
+/// Joins with the rows, as the domain does. A trigger of the database gives a repository that is
+/// seen for the first time to its teams; a later sight proves that its installation was not lost,
+/// or is back.
 async fn write_repositories(
     session: &mut PooledSession,
     sightings: &[RepositoryObservation],

@@ -266,8 +266,8 @@ static UPSERT_REPOSITORY: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     })
 });
 
-/// Joins with the rows, as the domain does. The first sight makes a repository one of the default
-/// team.
+/// Joins with the rows, as the domain does. A trigger of the database gives a repository that is
+/// seen for the first time to its teams.
 async fn write_repositories(
     transaction: &mut SqliteTransaction<'_>,
     sightings: &[RepositoryObservation],
@@ -284,13 +284,6 @@ async fn write_repositories(
         query.execute(&mut **transaction).await?;
     }
     let ids = ids_json(sightings.iter().map(|sighting| sighting.repository.id.0));
-    sqlx::query(
-        "INSERT INTO team_repositories (team_id, repo_id) \
-         SELECT 1, value FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
-    )
-    .bind(&ids)
-    .execute(&mut **transaction)
-    .await?;
     // A later sight of a repository proves that its installation was not lost, or is back.
     sqlx::query(
         "UPDATE installations SET access = 'granted', access_at = seen.access_at FROM \

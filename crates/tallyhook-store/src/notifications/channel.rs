@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{EventId, Moment, OutboxEvent};
+use crate::{EventId, Moment, OutboxEvent, TeamId};
 
 /// The progress of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub struct ChannelState {
 /// A channel with the counts of its notifications of the events that are still stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRecord {
+    pub team: TeamId,
     pub name: String,
     pub state: ChannelState,
     pub counts: NotificationCounts,

@@ -8,6 +8,7 @@ use crate::{ChannelBacklog, ChannelState, EventId, NotificationRow, Notification
 
 #[derive(FromRow)]
 pub(crate) struct ChannelRow {
+    pub(crate) team_id: i64,
     pub(crate) name: String,
     place: i64,
     rests_until: Option<Millis>,
@@ -59,6 +60,7 @@ impl From<BacklogRow> for ChannelBacklog {
 
 #[derive(FromRow)]
 pub(crate) struct CountRow {
+    pub(crate) team_id: i64,
     pub(crate) channel: String,
     pub(crate) state: Name<NotificationState>,
     pub(crate) notifications: i64,

@@ -12,7 +12,7 @@ use tallyhook_core::github::types::{PrKey, Timestamp};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, TeamId};
 
 /// The place of an event in the outbox. What is committed later has a greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,7 +100,8 @@ pub struct DigestItem {
 /// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboxPayload {
-    /// With the task that the pull request belongs to, the oldest if it is of several.
+    /// With the task that the pull request belongs to, the oldest if it is of several; of one team,
+    /// by [`OutboxEvent::of_team`].
     PullRequest(PullRequestChange, Option<TaskId>),
     Task(TaskChange),
     WorktreeKept(WorktreeKept),
@@ -149,6 +150,38 @@ pub struct OutboxEvent {
     pub repo: Option<String>,
     pub payload: OutboxPayload,
     pub subject: EventSubject,
+    /// The teams that may be notified: the one that it is of, or those that see the repository.
+    pub teams: Vec<TeamId>,
+    /// Of a pull request, its oldest task in each team that has one.
+    pub(crate) tasks: Vec<EventTask>,
+}
+
+/// The task of an event in one team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EventTask {
+    pub(crate) team: TeamId,
+    pub(crate) id: TaskId,
+    pub(crate) key: Option<String>,
+}
+
+impl OutboxEvent {
+    /// Returns the event as a team is notified of it, with the task of that team; `None` if it may
+    /// not be.
+    pub fn of_team(&self, team: TeamId) -> Option<Self> {
+        if !self.teams.contains(&team) {
+            return None;
+        }
+        let mut event = self.clone();
+        let task = self.tasks.iter().find(|task| task.team == team);
+        if let OutboxPayload::PullRequest(_, of) | OutboxPayload::Waiting(_, of) =
+            &mut event.payload
+        {
+            *of = task.map(|task| task.id);
+            event.subject.task_key = task.and_then(|task| task.key.clone());
+        }
+        event.tasks.clear();
+        Some(event)
+    }
 }
 
 /// A subscription to changes of the outbox. It may miss a change while it has no connection.

@@ -10,5 +10,6 @@ pub use self::event::{
 };
 pub(crate) use self::row::OutboxRow;
 pub(crate) use self::sql::{
-    NewOutboxEvent, append_events, notified_changes, notified_repository, tasks_by_pull_request,
+    NewOutboxEvent, add_task_keys, append_events, notified_changes, notified_repository,
+    tasks_by_pull_request,
 };

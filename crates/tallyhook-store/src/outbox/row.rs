@@ -6,10 +6,11 @@ use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::domain::waiting_change::WaitingChange;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
+use super::event::EventTask;
 use crate::columns::{Millis, Name, Seconds};
 use crate::{
     ChannelDigest, EventId, EventSubject, OutboxEvent, OutboxPayload, PullRequestChange,
-    TaskChange, WorktreeKept,
+    TaskChange, TeamId, WorktreeKept,
 };
 
 /// A row of the outbox. The kind determines which columns are null.
@@ -28,6 +29,8 @@ pub(crate) struct OutboxRow {
     reason: Option<String>,
     recipient: Option<String>,
     content: Option<String>,
+    event_team: Option<i64>,
+    tasks: Option<String>,
     subject_title: Option<String>,
     subject_url: Option<String>,
     subject_author: Option<String>,
@@ -38,6 +41,7 @@ impl OutboxRow {
     pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, \
          task_id, old_status, \
          new_status, happened_at, sync_source, reason, recipient, content, \
+         outbox.team_id AS event_team, tasks, \
          subject_title, subject_url, subject_author, subject_key";
     /// Joins the outbox with what its events are about. Within, all names differ from those of
     /// other tables of a query.
@@ -45,8 +49,21 @@ impl OutboxRow {
          LEFT JOIN (SELECT repo_id AS subject_repo, number AS subject_number, \
          title AS subject_title, html_url AS subject_url, author_login AS subject_author \
          FROM pull_requests) AS subject_pr ON subject_repo = repo_id AND subject_number = number \
-         LEFT JOIN (SELECT id AS subject_task, task_key AS subject_key FROM tasks) AS subject_tasks \
-         ON subject_task = task_id";
+         LEFT JOIN (SELECT team_id AS subject_team, id AS subject_task, task_key AS subject_key \
+         FROM tasks) AS subject_tasks ON subject_team = outbox.team_id AND subject_task = task_id";
+    /// The condition that the team `$n` may be notified of an event.
+    pub(crate) fn visible_to(place: &str) -> String {
+        format!(
+            "(outbox.team_id = {place} OR outbox.team_id IS NULL AND EXISTS (\
+                 SELECT 1 FROM team_repositories seen WHERE seen.team_id = {place} \
+                 AND seen.repo_id = outbox.repo_id))"
+        )
+    }
+
+    /// Returns the repository of an event that every team is notified of which sees it.
+    pub(crate) fn shared_repository(&self) -> Option<i64> {
+        self.repo_id.filter(|_| self.event_team.is_none())
+    }
     pub(crate) const PULL_REQUEST: &'static str = "pr_status_change";
     pub(crate) const TASK: &'static str = "task_status_change";
     pub(crate) const WORKTREE_KEPT: &'static str = "worktree_kept";
@@ -135,6 +152,15 @@ impl TryFrom<OutboxRow> for OutboxEvent {
             author: row.subject_author.take(),
             task_key: row.subject_key.take(),
         };
+        let teams = row.event_team.map(TeamId).into_iter().collect();
+        let tasks = row.tasks.take().unwrap_or_else(|| "[]".to_owned());
+        let tasks: Vec<(i64, TaskId)> =
+            serde_json::from_str(&tasks).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let task = |(team, id)| EventTask {
+            team: TeamId(team),
+            id,
+            key: None,
+        };
         let odd = || {
             sqlx::Error::Decode(
                 format!("event {id} of the outbox is of no kind that is known").into(),
@@ -145,6 +171,8 @@ impl TryFrom<OutboxRow> for OutboxEvent {
             repo,
             subject,
             payload: row.payload().ok_or_else(odd)?,
+            teams,
+            tasks: tasks.into_iter().map(task).collect(),
         })
     }
 }

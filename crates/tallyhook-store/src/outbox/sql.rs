@@ -9,10 +9,11 @@ use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
 use super::row::{NotifiedRepositoryRow, OutboxRow};
 use super::{ChannelDigest, EventId, OutboxEvent, OutboxPayload, TaskChange, WorktreeKept};
-use crate::columns::{Millis, Seconds, to_json};
-use crate::database::{Lock, Transaction, statement};
-use crate::tasks::TaskLinkRow;
-use crate::{BatchWrite, Moment, PullRequestChange, Result, Store};
+use crate::columns::{Millis, Name, Seconds, to_json};
+use crate::database::{Database, Lock, Transaction, statement};
+use crate::tasks::{TaskLinkRow, TeamTask};
+use crate::teams_of_repositories::teams_of_repositories;
+use crate::{BatchWrite, Moment, PullRequestChange, Result, Store, TeamId, TeamStore};
 
 /// The number of rows of one statement.
 const ROWS: usize = 64;
@@ -28,7 +29,19 @@ impl Store {
         );
         let query = statement(query).bind(id.0).bind(i64::from(limit));
         let rows: Vec<OutboxRow> = self.database.rows(query).await?;
-        rows.into_iter().map(|row| Ok(row.try_into()?)).collect()
+        let repos: Vec<_> = rows.iter().map(OutboxRow::shared_repository).collect();
+        let known = repos.iter().flatten().copied().collect();
+        let teams = teams_of_repositories(&self.database, &known).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for (row, repo) in rows.into_iter().zip(repos) {
+            let mut event = OutboxEvent::try_from(row)?;
+            if let Some(repo) = repo {
+                event.teams = teams.get(&repo).cloned().unwrap_or_default();
+            }
+            events.push(event);
+        }
+        add_task_keys(&self.database, events.iter_mut()).await?;
+        Ok(events)
     }
 
     /// Returns the last event, [`EventId::BEGINNING`] if there was never one.
@@ -36,12 +49,6 @@ impl Store {
         let query = statement("SELECT id FROM outbox ORDER BY id DESC LIMIT 1");
         let row = self.database.row::<(i64,)>(query).await?;
         Ok(row.map_or(EventId::BEGINNING, |(id,)| EventId(id)))
-    }
-
-    /// Reports whether there is such an event, and with it every later one.
-    pub async fn has_event(&self, id: EventId) -> Result<bool> {
-        let query = statement("SELECT id FROM outbox WHERE id = $1").bind(id.0);
-        Ok(self.database.row::<(i64,)>(query).await?.is_some())
     }
 
     /// Deletes events recorded before `before` with their notifications, at most `limit`, but never
@@ -67,11 +74,71 @@ impl Store {
     }
 }
 
+impl TeamStore {
+    /// Reports whether there is such an event that the team may be notified of, and with it every
+    /// later one.
+    pub async fn has_event(&self, id: EventId) -> Result<bool> {
+        let query = format!(
+            "SELECT id FROM outbox WHERE id = $1 AND {}",
+            OutboxRow::visible_to("$2")
+        );
+        let query = statement(query).bind(id.0).bind(self.team.0);
+        Ok(self.database.row::<(i64,)>(query).await?.is_some())
+    }
+}
+
+/// Adds the keys of the tasks of events about pull requests.
+pub(crate) async fn add_task_keys(
+    database: &Database,
+    events: impl Iterator<Item = &mut OutboxEvent>,
+) -> Result<()> {
+    let mut tasks: Vec<_> = events.flat_map(|event| &mut event.tasks).collect();
+    for portion in tasks.chunks_mut(ROWS) {
+        let wanted: Vec<_> = (1..=portion.len())
+            .map(|place| format!("(${}, ${})", 2 * place - 1, 2 * place))
+            .collect();
+        let query = format!(
+            "SELECT t.team_id, t.id, t.task_key FROM (VALUES {}) AS wanted CROSS JOIN tasks t \
+             WHERE t.team_id = wanted.column1 AND t.id = wanted.column2",
+            wanted.join(", ")
+        );
+        let query = statement(query).persistent(portion.len() == 1);
+        let query = portion.iter().fold(query, |query, task| {
+            query.bind(task.team.0).bind(task.id.to_string())
+        });
+        let rows: Vec<(i64, Name<TaskId>, Option<String>)> = database.rows(query).await?;
+        let keys: BTreeMap<TeamTask, Option<String>> = rows
+            .into_iter()
+            .map(|(team, Name(id), key)| ((team, id), key))
+            .collect();
+        for task in portion {
+            task.key = keys.get(&(task.team.0, task.id)).cloned().flatten();
+        }
+    }
+    Ok(())
+}
+
 /// An event that is to be written to the outbox.
 pub(crate) struct NewOutboxEvent {
     /// `owner/name`; `None` if a person moved a task.
-    pub(crate) repo: Option<String>,
-    pub(crate) payload: OutboxPayload,
+    repo: Option<String>,
+    /// The team whose event it is; `None` if it is of every team that sees the repository.
+    team: Option<TeamId>,
+    payload: OutboxPayload,
+    /// Of a pull request, its oldest task in each team that has one.
+    tasks: Vec<TeamTask>,
+}
+
+impl NewOutboxEvent {
+    /// Returns an event of one team.
+    pub(crate) fn of_team(team: TeamId, repo: Option<String>, payload: OutboxPayload) -> Self {
+        Self {
+            repo,
+            team: Some(team),
+            payload,
+            tasks: Vec::new(),
+        }
+    }
 }
 
 /// Selects the changes that are worth a notification, by the domain's rule: none from before its
@@ -99,14 +166,12 @@ pub(crate) async fn notified_changes(
         .filter_map(|(_, payload)| payload.pull_request())
         .collect();
     let tasks = oldest_tasks(transaction, &keys.into_iter().collect::<Vec<_>>()).await?;
-    let event = |(name, mut payload): (String, OutboxPayload)| {
-        let key = payload.pull_request();
-        if let OutboxPayload::PullRequest(_, task) | OutboxPayload::Waiting(_, task) = &mut payload
-        {
-            *task = key.and_then(|key| tasks.get(&key).copied());
-        }
+    let event = |(name, payload): (String, OutboxPayload)| {
+        let tasks = payload.pull_request().and_then(|key| tasks.get(&key));
         NewOutboxEvent {
             repo: Some(name),
+            team: None,
+            tasks: tasks.cloned().unwrap_or_default(),
             payload,
         }
     };
@@ -135,17 +200,17 @@ impl NotifiedRepositories {
     }
 }
 
-/// Looks up the oldest task of each of these pull requests that belongs to any.
+/// Looks up the oldest task, in each team, of each of these pull requests that belongs to any.
 async fn oldest_tasks(
     transaction: &mut Transaction<'_>,
     keys: &[PrKey],
-) -> Result<BTreeMap<PrKey, TaskId>> {
-    let mut oldest = BTreeMap::new();
+) -> Result<BTreeMap<PrKey, Vec<TeamTask>>> {
+    let mut oldest: BTreeMap<PrKey, Vec<TeamTask>> = BTreeMap::new();
     for portion in keys.chunks(ROWS) {
         let query = format!(
-            "SELECT found.task_id, found.repo_id, found.number FROM ({}) AS found JOIN tasks t \
-             ON t.id = found.task_id \
-             ORDER BY t.created_at, t.id",
+            "SELECT found.team_id, found.task_id, found.repo_id, found.number \
+             FROM ({}) AS found JOIN tasks t \
+             ON t.team_id = found.team_id AND t.id = found.task_id ORDER BY t.created_at, t.id",
             tasks_by_pull_request(portion.len())
         );
         let query = statement(query).persistent(portion.len() == 1);
@@ -154,7 +219,10 @@ async fn oldest_tasks(
         });
         for row in transaction.rows::<TaskLinkRow>(query).await? {
             let (task, key) = row.link();
-            oldest.entry(key).or_insert(task);
+            let known = oldest.entry(key).or_default();
+            if known.iter().all(|(team, _)| *team != task.0) {
+                known.push(task);
+            }
         }
     }
     Ok(oldest)
@@ -171,20 +239,23 @@ pub(crate) async fn notified_repository(
 }
 
 /// The number of columns of an event, with `recorded_at`.
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 15;
 
 /// Makes a query for the tasks that so many pull requests, whose repositories and numbers are the
-/// arguments, are linked to, or whose keys they name: `task_id`, `repo_id`, `number`.
+/// arguments, are linked to, or whose keys they name, in teams that see the repository: `team_id`,
+/// `task_id`, `repo_id`, `number`.
 pub(crate) fn tasks_by_pull_request(pull_requests: usize) -> String {
     let places: Vec<_> = (0..pull_requests)
         .map(|row| format!("(${}, ${})", 2 * row + 1, 2 * row + 2))
         .collect();
     let places = places.join(", ");
     format!(
-        "SELECT task_id, repo_id, number FROM task_links \
-         WHERE (repo_id, number) IN (VALUES {places}) UNION ALL \
-         SELECT named.id, m.repo_id, m.number FROM mentions m JOIN tasks named \
-         ON named.task_key = m.task_key \
+        "SELECT l.team_id, l.task_id, l.repo_id, l.number FROM task_links l \
+         JOIN team_repositories seen ON seen.team_id = l.team_id AND seen.repo_id = l.repo_id \
+         WHERE (l.repo_id, l.number) IN (VALUES {places}) UNION ALL \
+         SELECT named.team_id, named.id, m.repo_id, m.number FROM mentions m JOIN tasks named \
+         ON named.task_key = m.task_key JOIN team_repositories mine \
+         ON mine.team_id = named.team_id AND mine.repo_id = m.repo_id \
          WHERE (m.repo_id, m.number) IN (VALUES {places})"
     )
 }
@@ -211,7 +282,7 @@ pub(crate) async fn append_events(
         let insert = format!(
             "INSERT INTO outbox (kind, repo_id, repo_name, number, task_id, old_status, \
              new_status, happened_at, \
-             sync_source, reason, recipient, content, recorded_at) VALUES {} \
+             sync_source, reason, recipient, content, recorded_at, team_id, tasks) VALUES {} \
              ON CONFLICT (repo_id, number, new_status, happened_at) \
              WHERE kind = 'pr_status_change' DO NOTHING",
             (0..portion.len()).map(row).collect::<Vec<_>>().join(", ")
@@ -219,12 +290,13 @@ pub(crate) async fn append_events(
         // One change at a time is the rule; of other numbers there are too many to keep each
         // prepared.
         let mut query = statement(insert).persistent(portion.len() == 1);
-        for NewOutboxEvent { repo, payload } in portion {
-            let row = NewOutboxRow::new(payload)?;
+        for event in portion {
+            let row = NewOutboxRow::new(&event.payload)?;
+            let tasks = (!event.tasks.is_empty()).then(|| to_json(&event.tasks));
             query = query
                 .bind(row.kind)
                 .bind(row.key.map(|key| key.repo.0))
-                .bind(repo.as_deref())
+                .bind(event.repo.as_deref())
                 .bind(row.key.map(|key| key.number.0))
                 .bind(row.task.map(|task| task.to_string()))
                 .bind(row.old)
@@ -234,7 +306,9 @@ pub(crate) async fn append_events(
                 .bind(row.reason)
                 .bind(row.recipient)
                 .bind(row.content)
-                .bind(Millis(now));
+                .bind(Millis(now))
+                .bind(event.team.map(|TeamId(id)| id))
+                .bind(tasks.transpose()?);
         }
         appended += transaction.execute(query).await?;
     }
@@ -271,8 +345,7 @@ impl<'a> NewOutboxRow<'a> {
             content: None,
         };
         Ok(match payload {
-            OutboxPayload::PullRequest(PullRequestChange { change, source, .. }, task) => Self {
-                task: *task,
+            OutboxPayload::PullRequest(PullRequestChange { change, source, .. }, _) => Self {
                 old: change.old.map(PullRequestStatus::as_str),
                 new: Some(change.new.as_str()),
                 source: Some(source.as_str()),
@@ -293,8 +366,7 @@ impl<'a> NewOutboxRow<'a> {
                 reason: Some(reason),
                 ..empty(OutboxRow::WORKTREE_KEPT, *at)
             },
-            OutboxPayload::Waiting(change, task) => Self {
-                task: *task,
+            OutboxPayload::Waiting(change, _) => Self {
                 source: Some(change.source.as_str()),
                 content: Some(to_json(&change.parties)?),
                 ..empty(OutboxRow::WAITING, change.at)

@@ -37,6 +37,8 @@ pub(crate) const OUTBOX: i32 = 0x5441_4c03;
 /// Held to link a task, and shared by transactions that look up the tasks of the pull requests they
 /// write.
 pub(crate) const TASKS: i32 = 0x5441_4c04;
+/// Held to change the members of teams.
+pub(crate) const MEMBERS: i32 = 0x5441_4c05;
 
 /// The channel of notifications that the outbox changed.
 pub(crate) const OUTBOX_CHANNEL: &str = "tallyhook_outbox";
@@ -342,6 +344,7 @@ impl PostgresTransaction<'_> {
     pub(crate) async fn lock(&mut self, lock: Lock) -> Result<()> {
         let (query, class) = match lock {
             Lock::Outbox => ("SELECT pg_advisory_xact_lock($1, 0)", OUTBOX),
+            Lock::Members => ("SELECT pg_advisory_xact_lock($1, 0)", MEMBERS),
             Lock::Tasks => ("SELECT pg_advisory_xact_lock($1, 0)", TASKS),
             Lock::TasksOfPullRequests => ("SELECT pg_advisory_xact_lock_shared($1, 0)", TASKS),
         };

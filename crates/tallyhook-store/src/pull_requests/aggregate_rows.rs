@@ -9,43 +9,60 @@ use super::AggregateFilter;
 use super::row::{keyed_columns, merged_columns};
 use crate::columns::Seconds;
 use crate::database::StatementBuilder;
+use crate::team_store::TeamScope;
 
 /// Merged pull requests of the filter, in the order of their merges.
-pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    ordered_merged(merged_columns(filter.clock), filter, is_sqlite)
+pub(super) fn merged_in(filter: &AggregateFilter, scope: TeamScope) -> StatementBuilder<'static> {
+    ordered_merged(merged_columns(filter.clock), filter, scope)
 }
 
 /// The same with their keys.
-pub(super) fn keyed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    ordered_merged(keyed_columns(filter.clock), filter, is_sqlite)
+pub(super) fn keyed_in(filter: &AggregateFilter, scope: TeamScope) -> StatementBuilder<'static> {
+    ordered_merged(&keyed_columns(filter.clock), filter, scope)
 }
 
 fn ordered_merged(
     columns: &str,
     filter: &AggregateFilter,
-    is_sqlite: bool,
+    scope: TeamScope,
 ) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(format!("SELECT {columns} FROM pull_requests"));
-    push_index(&mut query, merged_index(filter.repo), is_sqlite);
+    push_index(&mut query, merged_index(filter.repo, scope), scope);
     query.push(" WHERE state = 'merged' AND merged_at IS NOT NULL");
+    push_scope(&mut query, filter.repo, scope);
     push_range(&mut query, "merged_at", filter);
     query.push(" ORDER BY merged_at");
     query
 }
 
-/// Returns the index that has the merged pull requests, of one repository or of all, by the merge.
-pub(super) const fn merged_index(repo: Option<RepoId>) -> &'static str {
+/// Returns the index that has the merged pull requests, by repository or of all, by the merge.
+pub(super) const fn merged_index(repo: Option<RepoId>, scope: TeamScope) -> &'static str {
+    match repo.is_some() || scope.is_by_repository() {
+        true => "pull_requests_merged_by_repository",
+        false => "pull_requests_merged",
+    }
+}
+
+/// Adds the condition that a merged or open pull request is of the scope. With a repository that one
+/// is checked; else rows are looked up by repository where [`merged_index`] says so.
+pub(super) fn push_scope(
+    query: &mut StatementBuilder<'static>,
+    repo: Option<RepoId>,
+    scope: TeamScope,
+) {
     match repo {
-        Some(_) => "pull_requests_merged_by_repository",
-        None => "pull_requests_merged",
+        Some(repo) => scope.push_repository(query, repo),
+        None if scope.is_by_repository() => scope.push_lookup(query, "repo_id"),
+        None => scope.push(query, "repo_id"),
     }
 }
 
 /// Counts pull requests of the filter's authors that were closed without a merge in its range.
-pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+pub(super) fn closed_in(filter: &AggregateFilter, scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
-    push_index(&mut query, "pull_requests_closed", is_sqlite);
+    push_index(&mut query, "pull_requests_closed", scope);
     query.push(" WHERE state = 'closed'");
+    scope.push(&mut query, "repo_id");
     query.push(by_authors(filter.authors));
     push_range(&mut query, "closed_at", filter);
     query
@@ -53,10 +70,11 @@ pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
 
 /// Counts merged pull requests of the filter's authors that have no time of their merge, since no
 /// payload had one that can be; in the range by their last update.
-pub(super) fn undated_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+pub(super) fn undated_in(filter: &AggregateFilter, scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
-    push_index(&mut query, "pull_requests_undated_merges", is_sqlite);
+    push_index(&mut query, "pull_requests_undated_merges", scope);
     query.push(" WHERE state = 'merged' AND merged_at IS NULL");
+    scope.push(&mut query, "repo_id");
     query.push(by_authors(filter.authors));
     push_range(&mut query, "updated_at", filter);
     query
@@ -69,21 +87,22 @@ pub(super) fn undated_in(filter: &AggregateFilter, is_sqlite: bool) -> Statement
 pub(super) fn cohort_of(
     filter: &AggregateFilter,
     state: PullRequestState,
-    is_sqlite: bool,
+    scope: TeamScope,
 ) -> StatementBuilder<'static> {
+    let is_sqlite = scope.is_sqlite();
     let (created_at, ended_at, first_review_at, index) = match (state, is_sqlite) {
         // The index has what both are computed from.
         (PullRequestState::Merged, true) => (
             "merged_at - cycle_time_s",
             "merged_at",
             "merged_at - cycle_time_s + review_time_s",
-            merged_index(filter.repo),
+            merged_index(filter.repo, scope),
         ),
         (PullRequestState::Merged, false) => (
             "merged_at - cycle_time_s * interval '1 second'",
             "merged_at",
             "merged_at - (cycle_time_s - review_time_s) * interval '1 second'",
-            merged_index(filter.repo),
+            merged_index(filter.repo, scope),
         ),
         (PullRequestState::Closed, _) => (
             "pr_created_at",
@@ -95,9 +114,9 @@ pub(super) fn cohort_of(
             "pr_created_at",
             "NULL",
             "first_review_at",
-            match filter.repo {
-                Some(_) => "pull_requests_by_repository",
-                None => "pull_requests_by_state",
+            match filter.repo.is_some() || scope.is_by_repository() {
+                true => "pull_requests_by_repository",
+                false => "pull_requests_by_state",
             },
         ),
     };
@@ -114,11 +133,17 @@ pub(super) fn cohort_of(
         "SELECT {created_at} AS pr_created_at, {ended_at} AS ended_at, \
          {first_review_at} AS first_review_at, author_is_bot, origin, flags FROM pull_requests"
     ));
-    push_index(&mut query, index, is_sqlite);
+    push_index(&mut query, index, scope);
     query
         .push(" WHERE state = '")
         .push(state.as_str())
         .push("'");
+    match state {
+        PullRequestState::Closed => scope.push(&mut query, "repo_id"),
+        PullRequestState::Merged | PullRequestState::Open => {
+            push_scope(&mut query, filter.repo, scope);
+        }
+    }
     if state == PullRequestState::Merged {
         query.push(" AND cycle_time_s >= 0");
     }
@@ -142,8 +167,8 @@ pub(super) const fn by_authors(authors: AuthorFilter) -> &'static str {
 
 /// Names the index to SQLite, which knows nothing of how much is in its tables and would take
 /// another.
-pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
-    if is_sqlite {
+pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, scope: TeamScope) {
+    if scope.is_sqlite() {
         query.push(" INDEXED BY ").push(index);
     }
 }

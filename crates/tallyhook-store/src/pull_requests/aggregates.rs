@@ -19,10 +19,11 @@ use tokio::sync::Semaphore;
 
 use super::AggregateFilter;
 use super::aggregate_rows::{closed_in, cohort_of, keyed_in, merged_in, undated_in};
-use super::row::{CohortRow, KeyedMergedRow, MergedRow, merged};
-use crate::database::{AnyRow, Database, StatementBuilder};
+use super::row::{CohortRow, KeyedMergedRow, MergedRow, keyed, member, merged};
+use crate::database::{Database, ManyRow, StatementBuilder};
 use crate::postgres::within;
-use crate::{Result, Store, StoreError};
+use crate::team_store::TeamScope;
+use crate::{Result, StoreError, TeamStore};
 
 /// Works out one set of aggregates at a time: over a million pull requests each takes a second of a
 /// processor, and tens of megabytes.
@@ -61,6 +62,39 @@ impl AggregationLimit {
     }
 }
 
+/// The numbers of a page about the durations of pull requests.
+pub struct FlowNumbers<R> {
+    pub compared: ComparedRanges,
+    pub by_time: Aggregates,
+    pub measured: R,
+}
+
+fn aggregation(filter: &AggregateFilter) -> Aggregation {
+    let aggregation = Aggregation::new(filter.authors, filter.bucket);
+    let aggregation = match &filter.zone {
+        Some(zone) => aggregation.in_zone(zone.clone()),
+        None => aggregation,
+    };
+    match filter.by_origin {
+        true => aggregation.by_origin(),
+        false => aggregation,
+    }
+}
+
+/// Returns the filters of the range before a time and of that from it on.
+fn halves(filter: AggregateFilter, begins: Timestamp) -> [AggregateFilter; 2] {
+    [
+        AggregateFilter {
+            to: Some(begins),
+            ..filter.clone()
+        },
+        AggregateFilter {
+            from: Some(begins),
+            ..filter
+        },
+    ]
+}
+
 /// The merged pull requests of a filter and the counts beside them.
 struct Gathered<A> {
     merged: A,
@@ -69,24 +103,21 @@ struct Gathered<A> {
     closed_unmerged: u64,
 }
 
-impl Store {
+impl TeamStore {
     /// Summarises merged pull requests by the time of the merge, and counts those closed without
     /// one.
     pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
-            let aggregation = Aggregation::new(filter.authors, filter.bucket);
-            let aggregation = match &filter.zone {
-                Some(zone) => aggregation.in_zone(zone.clone()),
-                None => aggregation,
-            };
-            let aggregation = match filter.by_origin {
-                true => aggregation.by_origin(),
-                false => aggregation,
-            };
-            gathered(&database, &filter, aggregation, |aggregation, row| {
-                aggregation.add(&merged(&row));
-            })
+            gathered(
+                &database,
+                (&filter, scope),
+                aggregation(&filter),
+                |aggregation, row| {
+                    aggregation.add(&merged(&row));
+                },
+            )
             .await
         };
         let compute = |gathered: Gathered<Aggregation>| {
@@ -96,7 +127,7 @@ impl Store {
             aggregates.all.closed_unmerged = Some(gathered.closed_unmerged);
             aggregates
         };
-        self.aggregation.run(gather, compute).await
+        self.store.aggregation.run(gather, compute).await
     }
 
     /// Compares the merged pull requests from `begins` on with those of the filter before it. Both
@@ -106,24 +137,16 @@ impl Store {
         filter: &AggregateFilter,
         begins: Timestamp,
     ) -> Result<ComparedRanges> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let mut comparison = Comparison::new(filter.authors, begins);
-            let rows = merged_in(&filter, database.is_sqlite());
+            let rows = merged_in(&filter, scope);
             each_row(&database, rows, |row| comparison.add(&merged(&row))).await?;
-            let halves = [
-                AggregateFilter {
-                    to: Some(begins),
-                    ..filter.clone()
-                },
-                AggregateFilter {
-                    from: Some(begins),
-                    ..filter
-                },
-            ];
+            let [before, now] = halves(filter, begins);
             let [before, now] = [
-                count(&database, closed_in(&halves[0], database.is_sqlite())).await?,
-                count(&database, closed_in(&halves[1], database.is_sqlite())).await?,
+                count(&database, closed_in(&before, scope)).await?,
+                count(&database, closed_in(&now, scope)).await?,
             ];
             Ok((comparison, before, now))
         };
@@ -133,7 +156,60 @@ impl Store {
             ranges.now.closed_unmerged = Some(now);
             ranges
         };
-        self.aggregation.run(gather, compute).await
+        self.store.aggregation.run(gather, compute).await
+    }
+
+    /// Reads the merged pull requests of the filter once, for everything that a page shows of those
+    /// from `begins` on: [`compared`](Self::compared) with those before, [`aggregates`](Self::aggregates)
+    /// by the filter's bucket, and `numbers` of one duration.
+    pub async fn flow<R: Send + 'static>(
+        &self,
+        filter: &AggregateFilter,
+        begins: Timestamp,
+        measure: DurationName,
+        numbers: impl FnOnce(Measurements) -> R + Send + 'static,
+    ) -> Result<FlowNumbers<R>> {
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
+        let gather = move || async move {
+            let mut comparison = Comparison::new(filter.authors, begins);
+            let mut by_time = aggregation(&filter);
+            let mut measurements = Measurements::new(measure, filter.authors);
+            let rows = keyed_in(&filter, scope);
+            each_row(&database, rows, |row: KeyedMergedRow| {
+                let (key, merged) = keyed(row);
+                comparison.add(&merged);
+                if merged.merged_at >= begins {
+                    by_time.add(&merged);
+                    measurements.add(key, &merged);
+                }
+            })
+            .await?;
+            let [before, now] = halves(filter, begins);
+            let closed = [
+                count(&database, closed_in(&before, scope)).await?,
+                count(&database, closed_in(&now, scope)).await?,
+            ];
+            by_time.exclude_undated(count(&database, undated_in(&now, scope)).await?);
+            Ok((comparison, by_time, measurements, closed))
+        };
+        let compute = |(comparison, by_time, measurements, [before, now]): (
+            Comparison,
+            Aggregation,
+            Measurements,
+            [u64; 2],
+        )| {
+            let (mut compared, mut by_time) = (comparison.finish(), by_time.finish());
+            compared.before.closed_unmerged = Some(before);
+            compared.now.closed_unmerged = Some(now);
+            by_time.all.closed_unmerged = Some(now);
+            FlowNumbers {
+                compared,
+                by_time,
+                measured: numbers(measurements),
+            }
+        };
+        self.store.aggregation.run(gather, compute).await
     }
 
     /// Reads one duration of the merged pull requests, and computes `numbers` from all of them.
@@ -143,23 +219,25 @@ impl Store {
         measure: DurationName,
         numbers: impl FnOnce(Measurements) -> R + Send + 'static,
     ) -> Result<R> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let mut measurements = Measurements::new(measure, filter.authors);
-            let rows = keyed_in(&filter, database.is_sqlite());
+            let rows = keyed_in(&filter, scope);
             each_row(&database, rows, |row: KeyedMergedRow| {
-                let (key, merged) = row.split();
+                let (key, merged) = keyed(row);
                 measurements.add(key, &merged);
             })
             .await?;
             Ok(measurements)
         };
-        self.aggregation.run(gather, numbers).await
+        self.store.aggregation.run(gather, numbers).await
     }
 
     /// Summarises the pull requests that were created in the range of the filter, as of `now`.
     pub async fn cohort(&self, filter: &AggregateFilter, now: Timestamp) -> Result<CohortSummary> {
-        let (database, filter) = (self.database.clone(), filter.clone());
+        let (database, filter, scope) =
+            (self.database.clone(), filter.clone(), self.scope().await?);
         let gather = move || async move {
             let mut cohort = CohortAggregation::new(filter.authors, now);
             for state in [
@@ -167,15 +245,16 @@ impl Store {
                 PullRequestState::Closed,
                 PullRequestState::Open,
             ] {
-                let rows = cohort_of(&filter, state, database.is_sqlite());
+                let rows = cohort_of(&filter, state, scope);
                 each_row(&database, rows, |row: CohortRow| {
-                    cohort.add(&row.member(state));
+                    cohort.add(&member(&row, state));
                 })
                 .await?;
             }
             Ok(cohort)
         };
-        self.aggregation
+        self.store
+            .aggregation
             .run(gather, CohortAggregation::finish)
             .await
     }
@@ -183,17 +262,16 @@ impl Store {
 
 async fn gathered<A>(
     database: &Database,
-    filter: &AggregateFilter,
+    (filter, scope): (&AggregateFilter, TeamScope),
     mut merged: A,
     add: impl Fn(&mut A, MergedRow),
 ) -> Result<Gathered<A>> {
-    let is_sqlite = database.is_sqlite();
-    let rows = merged_in(filter, is_sqlite);
+    let rows = merged_in(filter, scope);
     each_row(database, rows, |row| add(&mut merged, row)).await?;
     Ok(Gathered {
         merged,
-        undated: count(database, undated_in(filter, is_sqlite)).await?,
-        closed_unmerged: count(database, closed_in(filter, is_sqlite)).await?,
+        undated: count(database, undated_in(filter, scope)).await?,
+        closed_unmerged: count(database, closed_in(filter, scope)).await?,
     })
 }
 
@@ -202,17 +280,15 @@ async fn count(database: &Database, query: StatementBuilder<'static>) -> Result<
     Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
 }
 
-/// Passes each row to `add` as it is read, so that they are never in memory together.
-pub(super) async fn each_row<R: AnyRow>(
+/// Passes each row to `add` as it is read, so that they are never in memory together. Blocks the
+/// thread, which is one of [`AggregationLimit::run`].
+pub(super) async fn each_row<R: ManyRow>(
     database: &Database,
     query: StatementBuilder<'static>,
     mut add: impl FnMut(R),
 ) -> Result<()> {
     match database {
-        Database::Sqlite(database) => {
-            let query = query.build().for_sqlite_rows()?;
-            pass_on(query.fetch(&database.readers), &mut add).await?;
-        }
+        Database::Sqlite(database) => database.scanner.each_row(query.build(), add)?,
         Database::Postgres(database) => {
             let mut session = database.session().await?;
             let query = query.build().for_postgres_rows()?;

@@ -11,6 +11,7 @@ use super::filter::duration_column;
 use super::{DetailFilter, ListOrder, ListPlace, PullRequestFilter, SortKey, StateFilter};
 use crate::columns::Seconds;
 use crate::database::StatementBuilder;
+use crate::team_store::TeamScope;
 
 /// All columns but the large ones: the description and the timeline.
 const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
@@ -63,10 +64,10 @@ pub(super) fn list(
     filter: &PullRequestFilter,
     people: KnownPeople<'_>,
     limit: u32,
-    is_sqlite: bool,
+    scope: TeamScope,
 ) -> Option<StatementBuilder<'static>> {
     let mut query = StatementBuilder::new("WITH page AS (");
-    push_page(&mut query, filter, people, (limit, 0), is_sqlite)?;
+    push_page(&mut query, filter, people, (limit, 0), scope)?;
     query.push(") ").push(LISTED).push(
         " FROM page JOIN pull_requests p ON p.repo_id = page.repo_id \
          AND p.number = page.number ",
@@ -85,7 +86,7 @@ pub(super) fn end_of_look(
     filter: &PullRequestFilter,
     people: KnownPeople<'_>,
     looked_at: u32,
-    is_sqlite: bool,
+    scope: TeamScope,
 ) -> Option<StatementBuilder<'static>> {
     let plain = PullRequestFilter {
         details: DetailFilter::default(),
@@ -93,13 +94,13 @@ pub(super) fn end_of_look(
     };
     let mut query = StatementBuilder::new(format!(
         "SELECT {} FROM (",
-        match (filter.order.key, is_sqlite) {
+        match (filter.order.key, scope.is_sqlite()) {
             (SortKey::Duration(..), _) | (_, true) => "value, repo_id, number",
             (_, false) => "CAST(extract(epoch FROM value) AS bigint), repo_id, number",
         }
     ));
     let place = (looked_at, looked_at.saturating_sub(1));
-    push_page(&mut query, &plain, people, place, is_sqlite)?;
+    push_page(&mut query, &plain, people, place, scope)?;
     query.push(") AS place");
     Some(query)
 }
@@ -108,13 +109,13 @@ pub(super) fn end_of_look(
 pub(super) fn count(
     filter: &PullRequestFilter,
     people: KnownPeople<'_>,
-    is_sqlite: bool,
+    scope: TeamScope,
 ) -> Option<StatementBuilder<'static>> {
     let mut query = StatementBuilder::new("SELECT count(*) FROM (");
     for (place, state) in states_of(filter).into_iter().enumerate() {
         query.push(if place == 0 { "" } else { " UNION ALL " });
         query.push("SELECT * FROM (SELECT number FROM pull_requests");
-        push_state(&mut query, filter, people, state, is_sqlite);
+        push_state(&mut query, filter, people, state, scope);
         query
             .push(" LIMIT ")
             .push_bind(i64::from(COUNTED) + 1)
@@ -134,18 +135,33 @@ fn push_page(
     filter: &PullRequestFilter,
     people: KnownPeople<'_>,
     (limit, offset): (u32, u32),
-    is_sqlite: bool,
+    scope: TeamScope,
 ) -> Option<()> {
     let states = states_of(filter);
     let (column, direction) = (sort_column(filter.order.key), direction(filter.order));
     for (place, state) in states.iter().enumerate() {
         query.push(if place == 0 { "" } else { " UNION ALL " });
+        let by_repository = is_by_repository(filter, *state, scope) && !scope.is_sqlite();
+        query.push("SELECT * FROM (");
+        if by_repository {
+            query.push("SELECT value, repo_id, number FROM ");
+            scope.push_repositories(query);
+            query.push(" CROSS JOIN LATERAL (");
+        }
         query.push(&format!(
-            "SELECT * FROM (SELECT {column} AS value, repo_id, number FROM pull_requests"
+            "SELECT {column} AS value, repo_id, number FROM pull_requests"
         ));
-        push_state(query, filter, people, *state, is_sqlite);
+        push_state(query, filter, people, *state, scope);
+        if by_repository {
+            // In the columns of the index over one repository.
+            query.push(&format!(
+                " AND repo_id = seen_repo ORDER BY {column} {direction}, number {direction} LIMIT "
+            ));
+            query.push_bind(i64::from(limit)).push(") AS found");
+        }
+        let value = if by_repository { "value" } else { column };
         let order = format!(
-            " ORDER BY {column} {direction}, repo_id {direction}, number {direction} LIMIT "
+            " ORDER BY {value} {direction}, repo_id {direction}, number {direction} LIMIT "
         );
         query.push(&order).push_bind(i64::from(limit));
         query.push(") AS ").push(state.as_str());
@@ -166,15 +182,22 @@ fn push_state(
     filter: &PullRequestFilter,
     people: KnownPeople<'_>,
     state: PullRequestState,
-    is_sqlite: bool,
+    scope: TeamScope,
 ) {
-    if let Some(index) = index(filter, state).filter(|_| is_sqlite) {
+    let is_sqlite = scope.is_sqlite();
+    let by_repository = is_by_repository(filter, state, scope);
+    if let Some(index) = index(filter, state, by_repository).filter(|_| is_sqlite) {
         query.push(" INDEXED BY ").push(index);
     }
     query
         .push(" WHERE state = '")
         .push(state.as_str())
         .push("'");
+    match filter.repo {
+        Some(repo) => scope.push_repository(query, repo),
+        None if by_repository => scope.push_lookup(query, "repo_id"),
+        None => scope.push(query, "repo_id"),
+    }
     push_wanted(query, filter, is_sqlite);
     push_ranges(query, filter);
     push_waiting(query, filter, people.waited_for);
@@ -193,10 +216,30 @@ fn push_state(
     }
 }
 
+/// Returns true if a page is looked up in one repository of the team after the other, by an index
+/// that has their pull requests in the order of the list.
+fn is_by_repository(filter: &PullRequestFilter, state: PullRequestState, scope: TeamScope) -> bool {
+    let is_in_order = match filter.order.key {
+        SortKey::Updated => filter.waiting_on.is_none() && !filter.is_closed_unmerged(),
+        SortKey::Merged => state == PullRequestState::Merged,
+        SortKey::Created | SortKey::Waiting | SortKey::Closed | SortKey::Duration(..) => false,
+    };
+    let is_of_some = filter.repo.is_none() && filter.author.is_none();
+    scope.is_by_repository() && is_in_order && is_of_some
+}
+
 /// Returns the index that SQLite is to take, which knows nothing of how much is in its tables.
-fn index(filter: &PullRequestFilter, state: PullRequestState) -> Option<&'static str> {
+fn index(
+    filter: &PullRequestFilter,
+    state: PullRequestState,
+    by_repository: bool,
+) -> Option<&'static str> {
     match (state, filter.order.key) {
         _ if filter.author.is_some() => None,
+        (_, SortKey::Updated) if by_repository => Some("pull_requests_by_repository"),
+        (PullRequestState::Merged, _) if by_repository => {
+            Some("pull_requests_merged_by_repository")
+        }
         (PullRequestState::Open, SortKey::Waiting) if filter.waiting_on.is_none() => {
             Some("pull_requests_waiting")
         }
@@ -233,13 +276,14 @@ fn direction(order: ListOrder) -> &'static str {
 }
 
 /// Pull requests, one at least, as they are listed.
-pub(super) fn by_key(keys: &[PrKey]) -> StatementBuilder<'static> {
+pub(super) fn by_key(keys: &[PrKey], scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(LISTED);
     push_keys(&mut query, keys);
     query
         .push(JOINED)
         .push(WANTED)
         .push(" AND p.state IS NOT NULL");
+    scope.push_each(&mut query, "p.repo_id");
     query
 }
 

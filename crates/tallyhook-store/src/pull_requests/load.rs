@@ -1,6 +1,5 @@
 //! The load of reviews, read from review requests, reviews and merged pull requests.
 
-use sqlx::FromRow;
 use tallyhook_core::domain::metrics::{
     AuthorFilter, LoadAggregation, PartyLoad, RequestOutcome, ReviewConcentration,
 };
@@ -10,9 +9,11 @@ use tallyhook_core::github::types::{Account, AccountId, AccountKind, RepoId, Tim
 
 use super::aggregate_rows::{by_authors, merged_index, push_index};
 use super::aggregates::each_row;
+use super::sql::logins_of;
 use crate::columns::{Name, Seconds};
 use crate::database::{Database, StatementBuilder};
-use crate::{Result, Store};
+use crate::team_store::TeamScope;
+use crate::{Result, TeamStore};
 
 /// The review requests that a load is about.
 #[derive(Clone, Debug)]
@@ -39,91 +40,82 @@ pub struct ReviewLoad {
     pub concentration: ReviewConcentration,
 }
 
-#[derive(FromRow)]
-struct RequestRow {
-    party_id: Option<i64>,
-    name: String,
-    asked_at: Seconds,
-    outcome: Name<PairEnd>,
-    response_review_at: Option<Seconds>,
-    in_range: bool,
-}
+/// A request: the id of its party where it has one, its name, the times of the request and of the
+/// response, between them the end, and whether it was made in the range.
+type RequestRow = (
+    Option<i64>,
+    String,
+    Seconds,
+    Name<PairEnd>,
+    Option<Seconds>,
+    bool,
+);
 
-impl RequestRow {
-    fn outcome(self) -> RequestOutcome {
-        RequestOutcome {
-            party: self.party_id.ok_or_else(|| self.name.to_lowercase()),
-            name: self.name,
-            asked_at: self.asked_at.0,
-            end: self.outcome.0,
-            response_review_at: self.response_review_at.map(|Seconds(at)| at),
-            in_range: self.in_range,
-        }
+fn outcome(
+    (party, name, asked_at, end, response_review_at, in_range): RequestRow,
+) -> RequestOutcome {
+    RequestOutcome {
+        party: party.ok_or_else(|| name.to_lowercase()),
+        name,
+        asked_at: asked_at.0,
+        end: end.0,
+        response_review_at: response_review_at.map(|Seconds(at)| at),
+        in_range,
     }
 }
 
-#[derive(FromRow)]
-struct AnswererRow {
-    party_id: Option<i64>,
-    name: String,
-    #[sqlx(flatten)]
-    reviewer: ReviewerRow,
-}
+/// The party that was asked, as in [`RequestRow`], and the columns of [`ReviewerRow`].
+type AnswererRow = (
+    Option<i64>,
+    String,
+    i64,
+    String,
+    Name<AccountKind>,
+    Option<i64>,
+);
 
-#[derive(FromRow)]
-struct ReviewerRow {
-    reviewer_id: i64,
-    reviewer_login: String,
-    reviewer_type: Name<AccountKind>,
-    author_id: Option<i64>,
-}
+/// A review: the id, login and kind of the reviewer, and the id of the author of its pull request.
+type ReviewerRow = (i64, String, Name<AccountKind>, Option<i64>);
 
-impl ReviewerRow {
-    fn account(self) -> Account {
-        Account {
-            id: AccountId(self.reviewer_id),
-            login: self.reviewer_login,
-            kind: self.reviewer_type.0,
-        }
-    }
-
-    fn is_author(&self) -> bool {
-        self.author_id == Some(self.reviewer_id)
+fn reviewer(id: i64, login: String, kind: Name<AccountKind>) -> Account {
+    Account {
+        id: AccountId(id),
+        login,
+        kind: kind.0,
     }
 }
 
-impl Store {
+impl TeamStore {
     /// Computes the load of reviews: of requests that were made in the range or are open, and of
     /// pull requests that were merged in it.
     pub async fn review_load(&self, filter: &LoadFilter, bots: &Bots) -> Result<ReviewLoad> {
-        let (database, bots) = (self.database.clone(), bots.clone());
+        let (database, bots, scope) = (self.database.clone(), bots.clone(), self.scope().await?);
         let by_teams = filter.by == LoadParty::Teams;
         let logins = match &filter.by {
-            LoadParty::Person(login) => Some(self.logins_of(login).await?.1),
+            LoadParty::Person(login) => Some(logins_of(&self.database, login).await?.1),
             LoadParty::Teams | LoadParty::People => None,
         };
         let filter = filter.clone();
         let gather = move || async move {
             let mut load = LoadAggregation::default();
             for in_range in [true, false] {
-                let rows = requests(&filter, logins.as_deref(), in_range);
+                let rows = requests(&filter, scope, logins.as_deref(), in_range);
                 each_row(&database, rows, |row: RequestRow| {
-                    load.add_request(row.outcome())
+                    load.add_request(outcome(row));
                 })
                 .await?;
             }
             if by_teams {
-                each_row(&database, answerers(&filter), |row: AnswererRow| {
-                    let party = row.party_id.ok_or_else(|| row.name.to_lowercase());
-                    let is_author = row.reviewer.is_author();
-                    let person = row.reviewer.account();
-                    if !is_author && !bots.contains(&person) {
-                        load.add_answerer(party, person.id);
+                each_row(&database, answerers(&filter, scope), |row: AnswererRow| {
+                    let (party, name, id, login, kind, author) = row;
+                    let person = reviewer(id, login, kind);
+                    if author != Some(id) && !bots.contains(&person) {
+                        load.add_answerer(party.ok_or_else(|| name.to_lowercase()), person.id);
                     }
                 })
                 .await?;
             }
-            let merged = concentration(&database, &filter, &bots, &mut load).await?;
+            let merged = concentration(&database, (&filter, scope), &bots, &mut load).await?;
             Ok((load, merged))
         };
         let compute = move |(mut load, merged): (LoadAggregation, u64)| ReviewLoad {
@@ -133,37 +125,39 @@ impl Store {
                 false => load.people(),
             },
         };
-        self.aggregation.run(gather, compute).await
+        self.store.aggregation.run(gather, compute).await
     }
 }
 
 /// Adds the reviews of pull requests that people merged. Returns the number of these.
 async fn concentration(
     database: &Database,
-    filter: &LoadFilter,
+    (filter, scope): (&LoadFilter, TeamScope),
     bots: &Bots,
     load: &mut LoadAggregation,
 ) -> Result<u64> {
-    let is_sqlite = database.is_sqlite();
     let mut reviews = StatementBuilder::new(
         "SELECT v.reviewer_id, v.reviewer_login, v.reviewer_type, p.author_id FROM ",
     );
-    push_merged(&mut reviews, filter, is_sqlite);
+    push_merged(&mut reviews, filter, scope);
     reviews.push(
         " CROSS JOIN reviews v WHERE v.repo_id = p.repo_id AND v.number = p.number \
          AND p.state = 'merged'",
     );
+    push_merged_scope(&mut reviews, filter, scope);
     reviews.push(by_authors(AuthorFilter::Human));
     push_range(&mut reviews, "p.repo_id", "p.merged_at", filter);
     each_row(database, reviews, |row: ReviewerRow| {
+        let (id, login, kind, author) = row;
         // An author who is not known is no reviewer.
-        let author = AccountId(row.author_id.unwrap_or(0));
-        load.add_review(&row.account(), author, bots);
+        let author = AccountId(author.unwrap_or(0));
+        load.add_review(&reviewer(id, login, kind), author, bots);
     })
     .await?;
     let mut merged = StatementBuilder::new("SELECT count(*) FROM ");
-    push_merged(&mut merged, filter, is_sqlite);
+    push_merged(&mut merged, filter, scope);
     merged.push(" WHERE p.state = 'merged'");
+    push_merged_scope(&mut merged, filter, scope);
     merged.push(by_authors(AuthorFilter::Human));
     push_range(&mut merged, "p.repo_id", "p.merged_at", filter);
     let row: Option<(i64,)> = database.row(merged.build()).await?;
@@ -171,14 +165,24 @@ async fn concentration(
 }
 
 /// Adds the table of pull requests, of which SQLite is to read the merged ones in the range alone.
-fn push_merged(query: &mut StatementBuilder<'static>, filter: &LoadFilter, is_sqlite: bool) {
+fn push_merged(query: &mut StatementBuilder<'static>, filter: &LoadFilter, scope: TeamScope) {
     query.push("pull_requests p");
-    push_index(query, merged_index(filter.repo), is_sqlite);
+    push_index(query, merged_index(filter.repo, scope), scope);
+}
+
+/// Adds the condition that a merged pull request is of the scope.
+fn push_merged_scope(query: &mut StatementBuilder<'static>, filter: &LoadFilter, scope: TeamScope) {
+    match filter.repo {
+        Some(repo) => scope.push_repository(query, repo),
+        None if scope.is_by_repository() => scope.push_lookup(query, "p.repo_id"),
+        None => scope.push(query, "p.repo_id"),
+    }
 }
 
 /// The requests that were made in the range, or those made outside of it that are open.
 fn requests(
     filter: &LoadFilter,
+    scope: TeamScope,
     logins: Option<&[String]>,
     in_range: bool,
 ) -> StatementBuilder<'static> {
@@ -188,6 +192,7 @@ fn requests(
         i32::from(in_range),
         filter.by.kind()
     ));
+    scope.push(&mut query, "repo_id");
     if in_range {
         push_range(&mut query, "repo_id", "asked_at", filter);
     } else {
@@ -220,7 +225,7 @@ fn push_outside(query: &mut StatementBuilder<'static>, filter: &LoadFilter) {
 }
 
 /// The people whose reviews answered requests to teams: the only members that are known.
-fn answerers(filter: &LoadFilter) -> StatementBuilder<'static> {
+fn answerers(filter: &LoadFilter, scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(
         "SELECT DISTINCT a.party_id, a.name, v.reviewer_id, v.reviewer_login, v.reviewer_type, \
          p.author_id \
@@ -229,6 +234,7 @@ fn answerers(filter: &LoadFilter) -> StatementBuilder<'static> {
          AND v.submitted_at = a.response_review_at \
          AND p.repo_id = a.repo_id AND p.number = a.number",
     );
+    scope.push(&mut query, "a.repo_id");
     push_range(&mut query, "a.repo_id", "a.asked_at", filter);
     query
 }

@@ -11,6 +11,7 @@ mod sql;
 mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
+pub use self::aggregates::FlowNumbers;
 pub(crate) use self::conditions::push_name;
 pub use self::filter::{
     AggregateFilter, CalendarUse, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName,

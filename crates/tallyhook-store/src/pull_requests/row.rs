@@ -304,77 +304,58 @@ fn known_flags(Words(flags): &Words) -> Vec<Flag> {
 }
 
 /// Returns the columns of [`KeyedMergedRow`].
-pub(crate) const fn keyed_columns(clock: DurationClock) -> &'static str {
-    match clock {
-        DurationClock::Calendar => {
-            "repo_id, number, merged_at, author_is_bot, flags, \
-             state = 'merged' AS has_calendar, cycle_time_s, review_time_s, coding_s, pickup_s, \
-             review_s, merge_wait_s, redraft_s, closed_s, origin"
-        }
-        DurationClock::Business => {
-            "repo_id, number, merged_at, author_is_bot, flags, \
-             calendar_hash IS NOT NULL AS has_calendar, \
-             business_cycle_time_s AS cycle_time_s, business_review_time_s AS review_time_s, \
-             business_coding_s AS coding_s, business_pickup_s AS pickup_s, \
-             business_review_s AS review_s, business_merge_wait_s AS merge_wait_s, \
-             business_redraft_s AS redraft_s, business_closed_s AS closed_s, origin"
-        }
-    }
+pub(crate) fn keyed_columns(clock: DurationClock) -> String {
+    format!("{}, repo_id, number", merged_columns(clock))
 }
 
-/// A merged pull request with its key.
-#[derive(FromRow)]
-pub(crate) struct KeyedMergedRow {
-    repo_id: i64,
-    number: i64,
-    merged_at: Seconds,
-    author_is_bot: bool,
-    flags: Words,
-    has_calendar: bool,
-    #[sqlx(flatten)]
-    durations: DurationColumns,
-    origin: Option<Name<Origin>>,
+/// A [`MergedRow`] with its key behind it.
+pub(crate) type KeyedMergedRow = (
+    Seconds,
+    bool,
+    Words,
+    bool,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Option<Name<Origin>>,
+    i64,
+    i64,
+);
+
+pub(crate) fn keyed(row: KeyedMergedRow) -> (PrKey, MergedPullRequest) {
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, repo, number) = row;
+    let key = PrKey {
+        repo: RepoId(repo),
+        number: PrNumber(number),
+    };
+    (key, merged(&(a, b, c, d, e, f, g, h, i, j, k, l, m)))
 }
 
-impl KeyedMergedRow {
-    pub(crate) fn split(self) -> (PrKey, MergedPullRequest) {
-        let key = PrKey {
-            repo: RepoId(self.repo_id),
-            number: PrNumber(self.number),
-        };
-        let merged = MergedPullRequest {
-            merged_at: self.merged_at.0,
-            author_is_bot: self.author_is_bot,
-            origin: self.origin.map(|Name(origin)| origin),
-            flags: known_flags(&self.flags),
-            has_calendar: self.has_calendar,
-            durations: self.durations.into(),
-        };
-        (key, merged)
-    }
-}
+/// A pull request as a cohort reads it: the times of its creation, its end and its first review,
+/// `author_is_bot`, `origin`, `flags`.
+pub(crate) type CohortRow = (
+    Seconds,
+    Option<Seconds>,
+    Option<Seconds>,
+    bool,
+    Option<Name<Origin>>,
+    Words,
+);
 
-/// A pull request as a cohort reads it.
-#[derive(FromRow)]
-pub(crate) struct CohortRow {
-    pr_created_at: Seconds,
-    ended_at: Option<Seconds>,
-    first_review_at: Option<Seconds>,
-    author_is_bot: bool,
-    origin: Option<Name<Origin>>,
-    flags: Words,
-}
-
-impl CohortRow {
-    pub(crate) fn member(self, state: PullRequestState) -> CohortPullRequest {
-        CohortPullRequest {
-            created_at: self.pr_created_at.0,
-            state,
-            ended_at: self.ended_at.map(|Seconds(at)| at),
-            first_review_at: self.first_review_at.map(|Seconds(at)| at),
-            author_is_bot: self.author_is_bot,
-            origin: self.origin.map(|Name(origin)| origin),
-            flags: known_flags(&self.flags),
-        }
+pub(crate) fn member(row: &CohortRow, state: PullRequestState) -> CohortPullRequest {
+    let (created_at, ended_at, first_review_at, author_is_bot, origin, flags) = row;
+    CohortPullRequest {
+        created_at: created_at.0,
+        state,
+        ended_at: ended_at.map(|Seconds(at)| at),
+        first_review_at: first_review_at.map(|Seconds(at)| at),
+        author_is_bot: *author_is_bot,
+        origin: origin.map(|Name(origin)| origin),
+        flags: known_flags(flags),
     }
 }

@@ -10,8 +10,10 @@ use super::{
     CalendarUse, DetailFilter, ListPlace, PartyName, PullRequestFilter, PullRequestRow, SortKey,
     aggregate_rows, list,
 };
-use crate::database::StatementBuilder;
-use crate::{Result, Store};
+use crate::account_logins::account_of;
+use crate::database::{Database, StatementBuilder};
+use crate::team_store::TeamScope;
+use crate::{Result, Store, TeamStore};
 
 /// The pull requests that a count with details looks at.
 const COUNT_LOOKS_AT: u32 = 100_000;
@@ -32,7 +34,18 @@ impl FilterPeople {
     }
 }
 
-impl Store {
+/// Returns the account of a login, and all its logins in lower case; of an unknown one that alone.
+pub(super) async fn logins_of(
+    database: &Database,
+    login: &str,
+) -> Result<(Option<AccountId>, Vec<String>)> {
+    Ok(match account_of(database, login).await? {
+        Some((account, logins)) => (Some(account), logins),
+        None => (None, vec![login.to_ascii_lowercase()]),
+    })
+}
+
+impl TeamStore {
     /// Returns pull requests of `filter` in its order, at most `limit`.
     pub async fn pull_requests(
         &self,
@@ -40,9 +53,9 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<PullRequestRow>> {
         let mut found = Vec::new();
-        let is_sqlite = self.database.is_sqlite();
+        let scope = self.list_scope(filter).await?;
         for (filter, people) in self.filters(filter).await? {
-            if let Some(query) = list::list(&filter, people.known(), limit, is_sqlite) {
+            if let Some(query) = list::list(&filter, people.known(), limit, scope) {
                 let rows: Vec<ListedRow> = self.database.rows(query.build()).await?;
                 found.extend(rows.into_iter().map(PullRequestRow::from));
             }
@@ -78,8 +91,8 @@ impl Store {
         if filter.details == DetailFilter::default() || is_short || is_sorted {
             return Ok(None);
         }
-        let is_sqlite = self.database.is_sqlite();
-        let query = list::end_of_look(filter, KnownPeople::default(), looked_at, is_sqlite);
+        let scope = self.list_scope(filter).await?;
+        let query = list::end_of_look(filter, KnownPeople::default(), looked_at, scope);
         let Some(query) = query else { return Ok(None) };
         let place: Option<(i64, i64, i64)> = self.database.row(query.build()).await?;
         Ok(place.map(|(value, repo, number)| ListPlace {
@@ -99,15 +112,24 @@ impl Store {
         };
         filter.until = self.end_of_look(&filter, COUNT_LOOKS_AT).await?;
         let is_whole = filter.until.is_none();
-        let (mut counted, is_sqlite) = (0, self.database.is_sqlite());
+        let (mut counted, scope) = (0, self.list_scope(&filter).await?);
         for (filter, people) in self.filters(&filter).await? {
-            if let Some(query) = list::count(&filter, people.known(), is_sqlite) {
+            if let Some(query) = list::count(&filter, people.known(), scope) {
                 let row: Option<(i64,)> = self.database.row(query.build()).await?;
                 counted += row.map_or(0, |(counted,)| counted.unsigned_abs());
             }
         }
         let most = u64::from(list::COUNTED);
         Ok((counted.min(most), is_whole && counted <= most))
+    }
+
+    /// Returns the scope of a list, whose shape matters where neither a repository nor an author says
+    /// where to look.
+    async fn list_scope(&self, filter: &PullRequestFilter) -> Result<TeamScope> {
+        match (filter.repo, &filter.author) {
+            (None, None) => self.scope().await,
+            _ => Ok(self.plain_scope()),
+        }
     }
 
     /// Returns the filters that together have what `filter` asks for: one for each login of its
@@ -117,14 +139,14 @@ impl Store {
         filter: &PullRequestFilter,
     ) -> Result<Vec<(PullRequestFilter, FilterPeople)>> {
         let waited_for = match &filter.waiting_on {
-            Some(PartyName::Login(login)) => self.logins_of(login).await?.1,
+            Some(PartyName::Login(login)) => logins_of(&self.database, login).await?.1,
             _ => Vec::new(),
         };
         let Some(author) = &filter.author else {
             let author = None;
             return Ok(vec![(filter.clone(), FilterPeople { author, waited_for })]);
         };
-        let (account, logins) = self.logins_of(author).await?;
+        let (account, logins) = logins_of(&self.database, author).await?;
         let of_login = |login| {
             let filter = PullRequestFilter {
                 author: Some(login),
@@ -139,15 +161,6 @@ impl Store {
         Ok(logins.into_iter().map(of_login).collect())
     }
 
-    /// Returns the account of a login, and all its logins in lower case; of an unknown one that
-    /// alone.
-    pub(super) async fn logins_of(&self, login: &str) -> Result<(Option<AccountId>, Vec<String>)> {
-        Ok(match self.account_of(login).await? {
-            Some((account, logins)) => (Some(account), logins),
-            None => (None, vec![login.to_ascii_lowercase()]),
-        })
-    }
-
     /// Returns one pull request, if it is known.
     pub async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
         Ok(self.pull_requests_by_key(&[key]).await?.pop())
@@ -157,12 +170,15 @@ impl Store {
     pub async fn pull_requests_by_key(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(list::KEYS) {
-            let rows: Vec<ListedRow> = self.database.rows(list::by_key(keys).build()).await?;
+            let query = list::by_key(keys, self.plain_scope());
+            let rows: Vec<ListedRow> = self.database.rows(query.build()).await?;
             found.extend(rows.into_iter().map(PullRequestRow::from));
         }
         Ok(found)
     }
+}
 
+impl Store {
     /// Returns those of `keys` that were fetched from GitHub.
     pub async fn fetched(&self, keys: &[PrKey]) -> Result<BTreeSet<PrKey>> {
         let mut fetched = BTreeSet::new();
@@ -184,11 +200,8 @@ impl Store {
             "SELECT r.name, used.calendar_hash, used.pull_requests FROM (\
              SELECT repo_id, calendar_hash, count(*) AS pull_requests FROM pull_requests",
         );
-        aggregate_rows::push_index(
-            &mut query,
-            "pull_requests_merged_by_repository",
-            self.database.is_sqlite(),
-        );
+        let scope = TeamScope::everything(self.database.is_sqlite());
+        aggregate_rows::push_index(&mut query, "pull_requests_merged_by_repository", scope);
         query.push(
             " WHERE state = 'merged' GROUP BY repo_id, calendar_hash) AS used \
              JOIN repositories r ON r.id = used.repo_id ORDER BY r.name, used.calendar_hash",

@@ -11,8 +11,9 @@ use super::aggregate_rows::by_authors;
 use super::conditions::{IS_HELD, push_parties};
 use super::row::HELD_BY_RULE;
 use crate::columns::{Name, Seconds};
-use crate::database::StatementBuilder;
-use crate::{Result, Store};
+use crate::database::{Database, StatementBuilder};
+use crate::team_store::TeamScope;
+use crate::{Result, Store, TeamStore};
 
 const DAY: i64 = 86_400;
 /// The most people and teams that are listed, those that most wait for.
@@ -88,37 +89,54 @@ struct PartyRow {
     since: Seconds,
 }
 
-impl Store {
+impl TeamStore {
     /// Totals of what open pull requests wait for at `now`, which decides about the spans.
     pub async fn waiting_totals(
         &self,
         filter: &WaitingFilter,
         now: Timestamp,
     ) -> Result<WaitingTotals> {
-        let groups: Vec<GroupRow> = self
-            .database
-            .rows(groups(filter, now, self.database.is_sqlite()).build())
-            .await?;
-        let parties = parties(filter, self.database.is_sqlite());
-        let parties: Vec<PartyRow> = self.database.rows(parties.build()).await?;
-        let unknown: Option<(i64,)> = self.database.row(unknown(filter).build()).await?;
-        let repositories = groups
-            .iter()
-            .map(|row| (RepoId(row.repo_id), row.repo.clone()))
-            .collect();
-        let party = |row: PartyRow| WaitingPartyTotal {
-            is_team: row.kind == "team",
-            name: row.name,
-            n: row.n.unsigned_abs(),
-            longest_since: row.since.0,
-        };
-        Ok(WaitingTotals {
-            groups: groups.into_iter().map(WaitingGroup::from).collect(),
-            parties: parties.into_iter().map(party).collect(),
-            unknown: unknown.map_or(0, |(unknown,)| unknown.unsigned_abs()),
-            repositories,
-        })
+        totals(&self.database, self.plain_scope(), filter, now).await
     }
+}
+
+impl Store {
+    /// The same over the repositories of all teams, and of none.
+    pub async fn waiting_totals(
+        &self,
+        filter: &WaitingFilter,
+        now: Timestamp,
+    ) -> Result<WaitingTotals> {
+        let scope = TeamScope::everything(self.database.is_sqlite());
+        totals(&self.database, scope, filter, now).await
+    }
+}
+
+async fn totals(
+    database: &Database,
+    scope: TeamScope,
+    filter: &WaitingFilter,
+    now: Timestamp,
+) -> Result<WaitingTotals> {
+    let groups: Vec<GroupRow> = database.rows(groups(filter, now, scope).build()).await?;
+    let parties: Vec<PartyRow> = database.rows(parties(filter, scope).build()).await?;
+    let unknown: Option<(i64,)> = database.row(unknown(filter, scope).build()).await?;
+    let repositories = groups
+        .iter()
+        .map(|row| (RepoId(row.repo_id), row.repo.clone()))
+        .collect();
+    let party = |row: PartyRow| WaitingPartyTotal {
+        is_team: row.kind == "team",
+        name: row.name,
+        n: row.n.unsigned_abs(),
+        longest_since: row.since.0,
+    };
+    Ok(WaitingTotals {
+        groups: groups.into_iter().map(WaitingGroup::from).collect(),
+        parties: parties.into_iter().map(party).collect(),
+        unknown: unknown.map_or(0, |(unknown,)| unknown.unsigned_abs()),
+        repositories,
+    })
 }
 
 impl WaitingGroup {
@@ -162,8 +180,8 @@ impl From<GroupRow> for WaitingGroup {
 const WAITING_INDEX: &str = "INDEXED BY pull_requests_waiting";
 
 /// One row for each kind, rule and whether a person has reviewed, from the covering index alone.
-fn groups(filter: &WaitingFilter, now: Timestamp, is_sqlite: bool) -> StatementBuilder<'static> {
-    let (index, first) = match is_sqlite {
+fn groups(filter: &WaitingFilter, now: Timestamp, scope: TeamScope) -> StatementBuilder<'static> {
+    let (index, first) = match scope.is_sqlite() {
         // SQLite knows nothing of how much is in its tables; and next to one `min`, a column is that
         // of the row with the minimum.
         true => (WAITING_INDEX, ["repo_id", "number"]),
@@ -181,7 +199,7 @@ fn groups(filter: &WaitingFilter, now: Timestamp, is_sqlite: bool) -> StatementB
              CASE WHEN {IS_HELD} THEN {HELD_BY_RULE} ELSE waiting_rule END AS rule \
              FROM pull_requests {index} WHERE state = 'open' AND waiting_since IS NOT NULL"
     ));
-    push_filter(&mut query, filter);
+    push_filter(&mut query, filter, scope);
     query.push(&format!(
         "), totals AS (SELECT waiting_for, rule, reviewed, count(*) AS n, \
              min(waiting_since) AS since, {} AS repo_id, {} AS number",
@@ -200,11 +218,12 @@ fn groups(filter: &WaitingFilter, now: Timestamp, is_sqlite: bool) -> StatementB
 }
 
 /// The people and teams that are waited for, those first that most pull requests wait for.
-fn parties(filter: &WaitingFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+fn parties(filter: &WaitingFilter, scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(
         "SELECT kind, max(name) AS name, count(*) AS n, min(since) AS since \
          FROM waiting_parties WHERE true",
     );
+    scope.push(&mut query, "repo_id");
     if !filter.people {
         query.push(" AND kind = 'team'");
     }
@@ -224,7 +243,7 @@ fn parties(filter: &WaitingFilter, is_sqlite: bool) -> StatementBuilder<'static>
         query.push(by_authors(authors)).push(")");
     }
     // Read once: few are held, and each of those that are waited for has a row of its own.
-    let index = if is_sqlite { WAITING_INDEX } else { "" };
+    let index = if scope.is_sqlite() { WAITING_INDEX } else { "" };
     query.push(&format!(
         " AND (repo_id, number) NOT IN (SELECT repo_id, number FROM pull_requests {index} \
          WHERE state = 'open' AND waiting_since IS NOT NULL AND {IS_HELD})"
@@ -235,7 +254,7 @@ fn parties(filter: &WaitingFilter, is_sqlite: bool) -> StatementBuilder<'static>
     query
 }
 
-fn unknown(filter: &WaitingFilter) -> StatementBuilder<'static> {
+fn unknown(filter: &WaitingFilter, scope: TeamScope) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(
         "SELECT count(*) FROM pull_requests WHERE state = 'open' AND waiting_since IS NULL",
     );
@@ -243,11 +262,12 @@ fn unknown(filter: &WaitingFilter) -> StatementBuilder<'static> {
         github_team: None,
         ..filter.clone()
     };
-    push_filter(&mut query, &filter);
+    push_filter(&mut query, &filter, scope);
     query
 }
 
-fn push_filter(query: &mut StatementBuilder<'static>, filter: &WaitingFilter) {
+fn push_filter(query: &mut StatementBuilder<'static>, filter: &WaitingFilter, scope: TeamScope) {
+    scope.push(query, "repo_id");
     if let Some(repo) = filter.repo {
         query.push(" AND repo_id = ").push_bind(repo.0);
     }

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::file::{DatabaseFile, ReplacedPart};
 use super::group_commit::WriterTarget;
+use super::scanner::Scanner;
 use super::writer::{SqliteSnapshot, SqliteWriter, WriterSlot, checkpoint};
 use crate::condition::{NO_SPACE, StorageFault, StorageReport};
 use crate::database::AnyRow;
@@ -31,16 +32,16 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// The time that a statement waits for another process's write, such as that of a command beside a
 /// running server.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of the write-ahead log that stay allocated: sixteen times what starts a checkpoint.
 pub(super) const WAL_KEPT: &str = "67108864";
 
 /// The time after which a statement of a reader is interrupted, as the server does in PostgreSQL: a
 /// list over a large table must not hold a connection for as long as it likes.
-const READ_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
 /// The instructions of SQLite's machine between two looks at the clock, under a millisecond.
-const INSTRUCTIONS: i32 = 10_000;
+pub(super) const INSTRUCTIONS: i32 = 10_000;
 
 /// SQLite's code of a file that something else has written.
 const NOT_A_DATABASE: &str = "26";
@@ -56,6 +57,8 @@ pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 pub(crate) struct SqliteDatabase {
     pub(super) writer: Arc<Mutex<WriterSlot>>,
     pub(crate) readers: SqlitePool,
+    /// The reader of aggregates.
+    pub(crate) scanner: Scanner,
     /// The readers of workers and relay, which never wait for a client of the API.
     pub(crate) work_readers: SqlitePool,
     pub(crate) group_commit: GroupCommit,
@@ -137,6 +140,7 @@ impl SqliteDatabase {
             group_commit: GroupCommit::start(WriterTarget(writer.clone()), 1),
             writer,
             readers,
+            scanner: Scanner::new(path),
             work_readers,
             process,
             orphans_released,
@@ -297,6 +301,7 @@ impl SqliteDatabase {
     pub(crate) async fn close(&self) {
         self.group_commit.finish().await;
         self.readers.close().await;
+        self.scanner.close();
         self.work_readers.close().await;
         // The writer is the last, which brings the write-ahead log into the database.
         if let Some(anchor) = self.anchor.lock().await.take() {

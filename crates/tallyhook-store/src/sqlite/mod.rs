@@ -5,6 +5,7 @@ mod database;
 mod faults;
 mod file;
 mod group_commit;
+mod scanner;
 mod url;
 mod writer;
 

@@ -8,7 +8,8 @@ use super::types::KEPT_RUNS;
 use super::{MAX_RUN_ERRORS, RunFilter, RunOptions, RunState, SyncRun, SyncRunId};
 use crate::columns::{Millis, Name, Seconds, storable_text, to_json, whole};
 use crate::database::{StatementBuilder, Transaction, statement};
-use crate::{Moment, Result, Store};
+use crate::team_store::TeamScope;
+use crate::{Moment, Result, Store, TeamStore};
 
 const RUN: &str = "SELECT s.id, s.repo_id, r.name AS repo_name, s.state, s.options, s.walk, \
     s.prs_done, s.prs_total, \
@@ -192,7 +193,9 @@ impl Store {
             .bind(Millis(lease_until));
         Ok(self.database.execute(renew).await? == 1)
     }
+}
 
+impl TeamStore {
     /// Cancels a run. Returns `false` if it is finished or not known.
     pub async fn cancel_run(&self, run: SyncRunId, now: Moment) -> Result<bool> {
         let Some(SyncRun { repo, .. }) = self.sync_run(run).await? else {
@@ -217,15 +220,13 @@ impl Store {
         Ok(true)
     }
 
+    /// Returns a run of one of the team's repositories.
     pub async fn sync_run(&self, run: SyncRunId) -> Result<Option<SyncRun>> {
-        let rows = self
-            .database
-            .rows(statement(format!("{RUN} WHERE s.id = $1")).bind(run.0))
-            .await?;
-        rows.into_iter()
-            .next()
-            .map(|row: RunRow| row.try_into())
-            .transpose()
+        let mut query = StatementBuilder::new(format!("{RUN} WHERE s.id = "));
+        query.push_bind(run.0);
+        self.plain_scope().push_each(&mut query, "s.repo_id");
+        let row: Option<RunRow> = self.database.row(query.build()).await?;
+        row.map(RunRow::try_into).transpose()
     }
 
     /// Returns runs, the newest first; those before `before` in that order, if given.
@@ -236,7 +237,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SyncRun>> {
         let mut query = StatementBuilder::new(RUN);
-        push_filter(&mut query, filter);
+        push_filter(&mut query, filter, self.plain_scope());
         if let Some(before) = before {
             query.push(" AND s.id < ").push_bind(before.0);
         }
@@ -249,9 +250,18 @@ impl Store {
     /// Counts runs.
     pub async fn count_runs(&self, filter: &RunFilter) -> Result<u64> {
         let mut query = StatementBuilder::new("SELECT count(*) FROM sync_runs s");
-        push_filter(&mut query, filter);
+        push_filter(&mut query, filter, self.plain_scope());
         let row: Option<(i64,)> = self.database.row(query.build()).await?;
         Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
+    }
+}
+
+impl Store {
+    /// Returns a run of any repository, for the process that walks it.
+    pub async fn sync_run(&self, run: SyncRunId) -> Result<Option<SyncRun>> {
+        let query = statement(format!("{RUN} WHERE s.id = $1")).bind(run.0);
+        let row: Option<RunRow> = self.database.row(query).await?;
+        row.map(RunRow::try_into).transpose()
     }
 
     /// Returns the runs of these repositories, the newest first.
@@ -277,8 +287,9 @@ impl Store {
     }
 }
 
-fn push_filter(query: &mut StatementBuilder<'_>, filter: &RunFilter) {
+fn push_filter(query: &mut StatementBuilder<'_>, filter: &RunFilter, scope: TeamScope) {
     query.push(" WHERE true");
+    scope.push_each(query, "s.repo_id");
     if let Some(repo) = filter.repo {
         query.push(" AND s.repo_id = ").push_bind(repo.0);
     }

@@ -13,8 +13,8 @@ use super::{
     WatchedPullRequest,
 };
 use crate::columns::{Millis, Name, Seconds, storable_text, whole};
-use crate::database::{Database, StatementBuilder, statement};
-use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
+use crate::database::{Database, StatementBuilder, Transaction, statement};
+use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store, TeamId, TeamStore};
 
 const LISTED: &str = "SELECT r.id, r.name, r.private, \
     CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' \
@@ -22,6 +22,17 @@ const LISTED: &str = "SELECT r.id, r.name, r.private, \
     r.tracked, r.tracked_since, r.sync_status, r.last_sync_at, r.last_error, r.last_delivery_at, r.watermark, \
     r.reconciled_at, r.complete_since, r.missed_by_webhook \
     FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE";
+
+/// The same of the repositories of the team `$1`, as it tracks them.
+const LISTED_OF_TEAM: &str = "SELECT r.id, r.name, r.private, \
+    CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' \
+    ELSE r.access END AS access, \
+    t.tracked, r.tracked_since, \
+    CASE WHEN t.tracked THEN r.sync_status ELSE 'pending' END AS sync_status, \
+    r.last_sync_at, CASE WHEN t.tracked THEN r.last_error END AS last_error, \
+    r.last_delivery_at, r.watermark, r.reconciled_at, r.complete_since, r.missed_by_webhook \
+    FROM team_repositories t JOIN repositories r ON r.id = t.repo_id \
+    LEFT JOIN installations i ON i.id = r.installation_id WHERE t.team_id = ";
 
 /// The error of the newest backfill of the repository `$1`, which stands until one succeeds.
 const LAST_RUN_ERROR: &str = "(SELECT CASE WHEN state <> 'cancelled' THEN error END \
@@ -31,9 +42,23 @@ const LAST_RUN_ERROR: &str = "(SELECT CASE WHEN state <> 'cancelled' THEN error 
 const GAPS: u32 = 100;
 
 impl Store {
-    /// Tracks a repository from now on, as one that was never fetched, and records its observation.
-    /// Returns `false` if it was tracked.
+    /// Tracks a repository from now on, as one that was never fetched, for every team that sees it,
+    /// and records its observation. Returns `false` if it was tracked.
     pub async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
+        self.observe(repository, now).await?;
+        let mut writer = self.database.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let is_new = track(&mut transaction, repository.id, now).await?;
+        let update = statement(
+            "UPDATE team_repositories SET tracked = true WHERE repo_id = $1 AND NOT tracked",
+        );
+        transaction.execute(update.bind(repository.id.0)).await?;
+        transaction.commit().await?;
+        Ok(is_new)
+    }
+
+    /// Records the observation of a repository.
+    async fn observe(&self, repository: &Repository, now: Moment) -> Result<()> {
         let sighting = RepositoryObservation {
             repository: repository.clone(),
             former_names: BTreeMap::new(),
@@ -45,16 +70,7 @@ impl Store {
             ..BatchWrite::default()
         };
         while self.record(&seen, now).await?.is_err() {}
-        // Comparisons from before it was untracked say nothing about the time between.
-        let update = "UPDATE repositories SET tracked = true, tracked_since = $1, \
-                      complete_since = NULL, \
-                      watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 \
-                      AND NOT tracked";
-        Ok(self
-            .database
-            .execute(statement(update).bind(Millis(now)).bind(repository.id.0))
-            .await?
-            == 1)
+        Ok(())
     }
 
     /// Returns the installations whose access was lost after `since`.
@@ -63,28 +79,6 @@ impl Store {
         let query = statement(query).bind(Seconds(since.into()));
         let rows: Vec<(i64,)> = self.database.rows(query).await?;
         Ok(rows.into_iter().map(|(id,)| InstallationId(id)).collect())
-    }
-
-    /// Stops tracking a repository and cancels its run. Facts stay, and later deliveries do not
-    /// track it again, but show as its last one. Returns `false` if it was not tracked.
-    pub async fn untrack(&self, repo: RepoId, now: Moment) -> Result<bool> {
-        let mut writer = self.database.writer().await?;
-        let mut transaction = writer.begin().await?;
-        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending', \
-                      last_error = NULL, last_delivery_at = NULL WHERE id = $1 AND tracked";
-        if transaction.execute(statement(update).bind(repo.0)).await? == 0 {
-            transaction.rollback().await?;
-            return Ok(false);
-        }
-        let cancel = format!(
-            "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE repo_id = $1 \
-             AND {UNFINISHED}"
-        );
-        transaction
-            .execute(statement(cancel).bind(repo.0).bind(Millis(now)))
-            .await?;
-        transaction.commit().await?;
-        Ok(true)
     }
 
     /// By name.
@@ -97,6 +91,62 @@ impl Store {
             .await?;
         Ok(rows.into_iter().map(|row: TrackedRow| row.into()).collect())
     }
+}
+
+impl TeamStore {
+    /// Tracks a repository from now on, as [`Store::track`], for this team. The team sees it from
+    /// now on. Returns `false` if it tracked it.
+    pub async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
+        self.store.observe(repository, now).await?;
+        let mut writer = self.database.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let is_new = track(&mut transaction, repository.id, now).await?;
+        let insert = statement(
+            "INSERT INTO team_repositories AS known (team_id, repo_id, tracked) \
+             VALUES ($1, $2, true) ON CONFLICT (team_id, repo_id) DO UPDATE SET tracked = true \
+             WHERE NOT known.tracked",
+        );
+        let insert = insert.bind(self.team.0).bind(repository.id.0);
+        let is_new_here = transaction.execute(insert).await? == 1;
+        transaction.commit().await?;
+        Ok(is_new || is_new_here)
+    }
+
+    /// Stops tracking a repository for this team. If no other team tracks it, it is tracked no more:
+    /// its run is cancelled, and later deliveries do not track it again, but show as its last one.
+    /// Facts stay. Returns `false` if the team did not track it.
+    pub async fn untrack(&self, repo: RepoId, now: Moment) -> Result<bool> {
+        let mut writer = self.database.writer().await?;
+        let mut transaction = writer.begin().await?;
+        // The repository first, as everywhere, so that two transactions cannot deadlock.
+        let lock = statement("UPDATE repositories SET tracked = tracked WHERE id = $1");
+        transaction.execute(lock.bind(repo.0)).await?;
+        let update = statement(
+            "UPDATE team_repositories SET tracked = false WHERE team_id = $1 AND repo_id = $2 \
+             AND tracked",
+        );
+        let update = update.bind(self.team.0).bind(repo.0);
+        if transaction.execute(update).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending', \
+                      last_error = NULL, last_delivery_at = NULL WHERE id = $1 AND tracked \
+                      AND NOT EXISTS (SELECT 1 FROM team_repositories other \
+                          WHERE other.repo_id = $1 AND other.team_id <> $2 AND other.tracked)";
+        let update = statement(update).bind(repo.0).bind(self.team.0);
+        if transaction.execute(update).await? == 1 {
+            let cancel = format!(
+                "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE repo_id = $1 \
+                 AND {UNFINISHED}"
+            );
+            transaction
+                .execute(statement(cancel).bind(repo.0).bind(Millis(now)))
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
 
     /// Returns those after `after`, at most `limit`, by name and id; without a filter also those that
     /// are no longer tracked and of which webhooks arrived since.
@@ -106,7 +156,8 @@ impl Store {
         after: Option<&(String, RepoId)>,
         limit: u32,
     ) -> Result<Vec<TrackedRepository>> {
-        let mut query = StatementBuilder::new(LISTED);
+        let mut query = StatementBuilder::new(LISTED_OF_TEAM);
+        query.push_bind(self.team.0);
         push_filter(&mut query, filter);
         if let Some((name, id)) = after {
             query
@@ -126,9 +177,10 @@ impl Store {
     /// Counts the repositories of a list.
     pub async fn count_listed(&self, filter: RepositoryFilter) -> Result<u64> {
         let mut query = StatementBuilder::new(
-            "SELECT count(*) FROM repositories r \
-             LEFT JOIN installations i ON i.id = r.installation_id WHERE",
+            "SELECT count(*) FROM team_repositories t JOIN repositories r ON r.id = t.repo_id \
+             LEFT JOIN installations i ON i.id = r.installation_id WHERE t.team_id = ",
         );
+        query.push_bind(self.team.0);
         push_filter(&mut query, filter);
         let row: Option<(i64,)> = self.database.row(query.build()).await?;
         Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
@@ -143,19 +195,23 @@ impl Store {
     ) -> Result<(Option<Moment>, Vec<RepositoryGap>)> {
         let repo = repo.map(|repo| repo.0);
         let vouched = statement(
-            "SELECT CASE WHEN count(last_sync_at) = count(*) THEN min(last_sync_at) END \
-             FROM repositories WHERE tracked AND ($1 IS NULL OR id = $1)",
+            "SELECT CASE WHEN count(r.last_sync_at) = count(*) THEN min(r.last_sync_at) END \
+             FROM team_repositories t JOIN repositories r ON r.id = t.repo_id \
+             WHERE t.team_id = $2 AND t.tracked AND ($1 IS NULL OR t.repo_id = $1)",
         );
-        let vouched: Option<(Option<Millis>,)> = self.database.row(vouched.bind(repo)).await?;
+        let vouched = vouched.bind(repo).bind(self.team.0);
+        let vouched: Option<(Option<Millis>,)> = self.database.row(vouched).await?;
         let query = format!(
             "SELECT r.name AS repo, \
              r.access <> 'granted' OR coalesce(i.access = 'revoked', false) AS is_lost, \
-             r.access_at, r.last_error, r.last_sync_at, r.complete_since FROM repositories r \
+             r.access_at, r.last_error, r.last_sync_at, r.complete_since \
+             FROM team_repositories t JOIN repositories r ON r.id = t.repo_id \
              LEFT JOIN installations i ON i.id = r.installation_id \
-             WHERE r.tracked AND ($1 IS NULL OR r.id = $1) AND {INCOMPLETE} \
-             ORDER BY repo LIMIT {GAPS}"
+             WHERE t.team_id = $2 AND t.tracked AND ($1 IS NULL OR t.repo_id = $1) \
+             AND {INCOMPLETE} ORDER BY repo LIMIT {GAPS}"
         );
-        let rows: Vec<GapRow> = self.database.rows(statement(query).bind(repo)).await?;
+        let query = statement(query).bind(repo).bind(self.team.0);
+        let rows: Vec<GapRow> = self.database.rows(query).await?;
         let gaps = rows.into_iter().map(RepositoryGap::from).collect();
         let vouched = vouched.and_then(|(at,)| at).map(|Millis(at)| at);
         Ok((vouched, gaps))
@@ -163,18 +219,34 @@ impl Store {
 
     /// Counts the changes that the poller found in tracked repositories and no webhook brought.
     pub async fn missed_by_webhook(&self) -> Result<u64> {
-        let query = "SELECT CAST(coalesce(sum(missed_by_webhook), 0) AS bigint) \
-                     FROM repositories WHERE tracked";
-        let row: Option<(i64,)> = self.database.row(statement(query)).await?;
+        let query = "SELECT CAST(coalesce(sum(r.missed_by_webhook), 0) AS bigint) \
+                     FROM team_repositories t JOIN repositories r ON r.id = t.repo_id \
+                     WHERE t.team_id = $1 AND t.tracked";
+        let query = statement(query).bind(self.team.0);
+        let row: Option<(i64,)> = self.database.row(query).await?;
         Ok(row.map_or(0, |(missed,)| missed.unsigned_abs()))
     }
 
+    /// Returns the reception of the oldest pending delivery of any team: how old an answer may be.
+    pub async fn oldest_pending(&self) -> Result<Option<Moment>> {
+        self.store.oldest_pending().await
+    }
+
+    /// Returns a repository that the team tracks.
     pub async fn tracked_repository(&self, repo: RepoId) -> Result<Option<TrackedRepository>> {
-        let rows = self
-            .database
-            .rows(statement(format!("{LISTED} r.tracked AND r.id = $1")).bind(repo.0))
-            .await?;
-        Ok(rows.into_iter().next().map(|row: TrackedRow| row.into()))
+        let query = format!("{LISTED_OF_TEAM} $1 AND t.tracked AND r.id = $2");
+        let query = statement(query).bind(self.team.0).bind(repo.0);
+        let row: Option<TrackedRow> = self.database.row(query).await?;
+        Ok(row.map(TrackedRepository::from))
+    }
+}
+
+impl Store {
+    /// Returns a repository that any team tracks.
+    pub async fn tracked_repository(&self, repo: RepoId) -> Result<Option<TrackedRepository>> {
+        let query = statement(format!("{LISTED} r.tracked AND r.id = $1")).bind(repo.0);
+        let row: Option<TrackedRow> = self.database.row(query).await?;
+        Ok(row.map(TrackedRepository::from))
     }
 
     /// Records the outcome of a synchronisation.
@@ -268,12 +340,32 @@ impl Store {
         transaction.commit().await
     }
 
+    /// Returns those that were not checked since `due_before`, of any team, each once, the oldest
+    /// check first.
+    pub async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<WatchedPullRequest>> {
+        let query = statement(
+            "SELECT min(repo_name) AS repo_name, number, min(since) AS since, \
+             min(checked_at) AS checked_at, max(failures) AS failures, max(error) AS error \
+             FROM monitors WHERE checked_at IS NULL OR checked_at < $1 \
+             GROUP BY repo_key, number \
+             ORDER BY min(checked_at) NULLS FIRST, repo_key, number LIMIT $2",
+        );
+        let rows = self
+            .database
+            .rows(query.bind(Millis(due_before)).bind(i64::from(limit)))
+            .await?;
+        Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
+    }
+}
+
+impl TeamStore {
     /// Watches a pull request. Returns `false` if it was watched.
     pub async fn watch(&self, repo_name: &str, number: PrNumber, now: Moment) -> Result<bool> {
-        let insert = "INSERT INTO monitors (repo_key, repo_name, number, since) \
-                      VALUES ($1, $2, $3, $4) \
-                      ON CONFLICT (repo_key, number) DO NOTHING";
+        let insert = "INSERT INTO monitors (team_id, repo_key, repo_name, number, since) \
+                      VALUES ($1, $2, $3, $4, $5) \
+                      ON CONFLICT (team_id, repo_key, number) DO NOTHING";
         let insert = statement(insert)
+            .bind(self.team.0)
             .bind(name_key(repo_name))
             .bind(storable_text(repo_name));
         Ok(self
@@ -285,26 +377,10 @@ impl Store {
 
     /// `false` if it was not watched.
     pub async fn unwatch(&self, repo_name: &str, number: PrNumber) -> Result<bool> {
-        let delete = statement("DELETE FROM monitors WHERE repo_key = $1 AND number = $2");
-        Ok(self
-            .database
-            .execute(delete.bind(name_key(repo_name)).bind(number.0))
-            .await?
-            == 1)
-    }
-
-    /// Returns those that were not checked since `due_before`, the oldest check first.
-    pub async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<WatchedPullRequest>> {
-        let query = statement(
-            "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
-             WHERE checked_at IS NULL OR checked_at < $1 \
-             ORDER BY checked_at NULLS FIRST, repo_key, number LIMIT $2",
-        );
-        let rows = self
-            .database
-            .rows(query.bind(Millis(due_before)).bind(i64::from(limit)))
-            .await?;
-        Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
+        let delete =
+            statement("DELETE FROM monitors WHERE team_id = $1 AND repo_key = $2 AND number = $3");
+        let delete = delete.bind(self.team.0).bind(name_key(repo_name));
+        Ok(self.database.execute(delete.bind(number.0)).await? == 1)
     }
 
     /// Returns the watch of one pull request; `None` if it is not watched.
@@ -315,40 +391,54 @@ impl Store {
     ) -> Result<Option<WatchedPullRequest>> {
         let query = statement(
             "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
-             WHERE repo_key = $1 AND number = $2",
+             WHERE team_id = $1 AND repo_key = $2 AND number = $3",
         );
-        let query = query.bind(name_key(repo_name)).bind(number.0);
+        let query = query.bind(self.team.0).bind(name_key(repo_name));
+        let query = query.bind(number.0);
         let row: Option<WatchedRow> = self.database.row(query).await?;
         Ok(row.map(WatchedPullRequest::from))
     }
 
     /// Returns those whose last fetch failed, the latest first.
     pub async fn failing_watches(&self, limit: u32) -> Result<Vec<WatchedPullRequest>> {
-        let query = statement(
-            "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
-             WHERE error IS NOT NULL ORDER BY checked_at DESC, repo_key, number LIMIT $1",
-        );
-        let rows = self.database.rows(query.bind(i64::from(limit))).await?;
-        Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
+        failing_watches(&self.database, Some(self.team), limit).await
     }
 
     /// Counts watched pull requests. Those that were not checked since `due_before` are due.
     pub async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts> {
-        let query = "SELECT count(*) AS watched, count(error) AS failing, \
-                     count(CASE WHEN checked_at IS NULL \
-                     OR checked_at < $1 THEN 1 END) AS due FROM monitors";
-        let rows = self
-            .database
-            .rows(statement(query).bind(Millis(due_before)))
-            .await?;
-        rows.into_iter()
-            .next()
-            .map_or(Ok(WatchCounts::default()), |row: WatchCountsRow| {
-                Ok(row.into())
-            })
+        watch_counts(&self.database, Some(self.team), due_before).await
+    }
+}
+
+impl Store {
+    /// Counts the changes that the poller found in tracked repositories and no webhook brought.
+    pub async fn missed_by_webhook(&self) -> Result<u64> {
+        let query = "SELECT CAST(coalesce(sum(missed_by_webhook), 0) AS bigint) \
+                     FROM repositories WHERE tracked";
+        let row: Option<(i64,)> = self.database.row(statement(query)).await?;
+        Ok(row.map_or(0, |(missed,)| missed.unsigned_abs()))
     }
 
-    /// Records a check of a watched pull request, with its error if it failed.
+    /// Returns those of all teams whose last fetch failed, the latest first.
+    pub async fn failing_watches(&self, limit: u32) -> Result<Vec<WatchedPullRequest>> {
+        failing_watches(&self.database, None, limit).await
+    }
+
+    /// Counts watched pull requests of all teams. Those that were not checked since `due_before` are
+    /// due.
+    pub async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts> {
+        watch_counts(&self.database, None, due_before).await
+    }
+
+    /// Ends the watches of a pull request, of every team.
+    pub async fn end_watches(&self, repo_name: &str, number: PrNumber) -> Result<()> {
+        let delete = statement("DELETE FROM monitors WHERE repo_key = $1 AND number = $2");
+        let delete = delete.bind(name_key(repo_name)).bind(number.0);
+        self.database.execute(delete).await.map(|_| ())
+    }
+
+    /// Records a check of a watched pull request, for every team that watches it, with its error if
+    /// it failed.
     pub async fn record_watch_check(
         &self,
         repo_name: &str,
@@ -420,6 +510,49 @@ impl Store {
     }
 }
 
+/// Tracks a repository, as one that was never fetched. Returns `false` if it was tracked.
+async fn track(transaction: &mut Transaction<'_>, repo: RepoId, now: Moment) -> Result<bool> {
+    // Comparisons from before it was untracked say nothing about the time between.
+    let update = "UPDATE repositories SET tracked = true, tracked_since = $1, \
+                  complete_since = NULL, \
+                  watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 \
+                  AND NOT tracked";
+    let update = statement(update).bind(Millis(now)).bind(repo.0);
+    Ok(transaction.execute(update).await? == 1)
+}
+
+/// Reads the watched pull requests of a team, or of all, whose last fetch failed.
+async fn failing_watches(
+    database: &Database,
+    team: Option<TeamId>,
+    limit: u32,
+) -> Result<Vec<WatchedPullRequest>> {
+    let query = statement(
+        "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
+         WHERE team_id = coalesce($1, team_id) AND error IS NOT NULL \
+         ORDER BY checked_at DESC, repo_key, number LIMIT $2",
+    );
+    let query = query.bind(team.map(|TeamId(id)| id)).bind(i64::from(limit));
+    let rows: Vec<WatchedRow> = database.rows(query).await?;
+    Ok(rows.into_iter().map(WatchedPullRequest::from).collect())
+}
+
+/// Counts the watched pull requests of a team, or of all.
+async fn watch_counts(
+    database: &Database,
+    team: Option<TeamId>,
+    due_before: Moment,
+) -> Result<WatchCounts> {
+    let query = "SELECT count(*) AS watched, count(error) AS failing, \
+                 count(CASE WHEN checked_at IS NULL \
+                 OR checked_at < $1 THEN 1 END) AS due FROM monitors \
+                 WHERE team_id = coalesce($2, team_id)";
+    let query = statement(query).bind(Millis(due_before));
+    let query = query.bind(team.map(|TeamId(id)| id));
+    let row: Option<WatchCountsRow> = database.row(query).await?;
+    Ok(row.map(WatchCounts::from).unwrap_or_default())
+}
+
 fn push_filter(query: &mut StatementBuilder<'_>, filter: RepositoryFilter) {
     let RepositoryFilter {
         repo,
@@ -427,8 +560,8 @@ fn push_filter(query: &mut StatementBuilder<'_>, filter: RepositoryFilter) {
         incomplete,
     } = filter;
     query.push(match status.is_some() || incomplete {
-        true => " r.tracked",
-        false => " (r.tracked OR r.last_delivery_at IS NOT NULL)",
+        true => " AND t.tracked",
+        false => " AND (t.tracked OR r.last_delivery_at IS NOT NULL)",
     });
     if let Some(repo) = repo {
         query.push(" AND r.id = ").push_bind(repo.0);

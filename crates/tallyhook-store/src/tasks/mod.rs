@@ -5,7 +5,8 @@ mod sql;
 mod task;
 mod write;
 
-pub(crate) use self::row::TaskLinkRow;
+pub(crate) use self::row::{TaskLinkRow, TeamTask};
+pub(crate) use self::sql::FOLLOW;
 pub use self::task::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskFilter, TaskPlace, TaskRef,
     TaskUpdate,

@@ -5,10 +5,11 @@ use tallyhook_core::domain::task::{ManualStatus, TaskId, TaskKey, TaskState, Tas
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use crate::columns::{Millis, Name, Seconds};
-use crate::{PendingWork, Task, TaskCause, TaskEvent, TaskPlace};
+use crate::{PendingWork, Task, TaskCause, TaskEvent, TaskPlace, TeamId};
 
 #[derive(FromRow)]
 pub(crate) struct TaskRow {
+    team_id: i64,
     id: Name<TaskId>,
     task_key: Option<String>,
     title: String,
@@ -29,7 +30,7 @@ pub(crate) struct TaskRow {
 }
 
 impl TaskRow {
-    pub(crate) const COLUMNS: &'static str = "id, task_key, title, status, initial_status, said, said_at, \
+    pub(crate) const COLUMNS: &'static str = "team_id, id, task_key, title, status, initial_status, said, said_at, \
          repo_name, branch, \
          worktree, created_at, updated_at, version, follow_due, push_due, cleanup_due, tries";
 }
@@ -42,6 +43,7 @@ impl From<TaskRow> for Task {
             .zip(row.said_at)
             .map(|(Name(status), Seconds(at))| ManualStatus { status, at });
         Self {
+            team: TeamId(row.team_id),
             id: row.id.0,
             key: row.task_key.as_deref().and_then(TaskKey::parse),
             title: row.title,
@@ -72,18 +74,22 @@ impl From<TaskRow> for Task {
     }
 }
 
+/// The id of a team and that of one of its tasks.
+pub(crate) type TeamTask = (i64, TaskId);
+
 /// That a pull request belongs to a task.
 #[derive(FromRow)]
 pub(crate) struct TaskLinkRow {
+    team_id: i64,
     task_id: Name<TaskId>,
     repo_id: i64,
     number: i64,
 }
 
 impl TaskLinkRow {
-    pub(crate) fn link(&self) -> (TaskId, PrKey) {
+    pub(crate) fn link(&self) -> (TeamTask, PrKey) {
         (
-            self.task_id.0,
+            (self.team_id, self.task_id.0),
             PrKey {
                 repo: RepoId(self.repo_id),
                 number: PrNumber(self.number),

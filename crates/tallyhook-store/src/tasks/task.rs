@@ -5,13 +5,14 @@ use tallyhook_core::domain::task::{TaskId, TaskKey, TaskState, TaskStatus, Trans
 use tallyhook_core::github::types::{PrKey, Timestamp};
 use utoipa::ToSchema;
 
-use crate::{Moment, OutboxPayload};
+use crate::{Moment, OutboxPayload, TeamId};
 
 /// A task as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
+    pub team: TeamId,
     pub id: TaskId,
-    /// The key that people use; unique.
+    /// The key that people use; unique in its team.
     pub key: Option<TaskKey>,
     pub title: String,
     pub state: TaskState,
@@ -23,7 +24,8 @@ pub struct Task {
     pub due: PendingWork,
     /// The number of failed attempts at the work that is due.
     pub tries: u32,
-    /// The pull requests that are linked to it or name its key, by key.
+    /// The pull requests that are linked to it or name its key, by key; of repositories that its team
+    /// sees.
     pub prs: Vec<PrKey>,
 }
 

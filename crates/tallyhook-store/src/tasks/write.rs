@@ -6,14 +6,14 @@ use tallyhook_core::domain::notification::is_worth_notification;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
-use super::row::{TaskLinkRow, TaskRow};
+use super::row::{TaskLinkRow, TaskRow, TeamTask};
 use super::sql::FOLLOW;
 use super::{Task, TaskCause, TaskEdit};
 use crate::columns::{Millis, Name, Seconds, storable_text};
 use crate::database::{Lock, Transaction, statement};
 use crate::outbox::{NewOutboxEvent, append_events, notified_repository, tasks_by_pull_request};
 use crate::repository_names::RepositoryNamesRow;
-use crate::{BatchWrite, Moment, OutboxPayload, Result, TaskChange};
+use crate::{BatchWrite, Moment, OutboxPayload, Result, TaskChange, TeamId};
 
 /// The number of pull requests of one statement.
 const ROWS: usize = 64;
@@ -59,45 +59,48 @@ impl TaskWriter<'_, '_> {
         }
         let mut marked = 0;
         // One by one in id order, so that two transactions cannot deadlock.
-        for id in following.union(&pushed) {
-            if following.contains(id) {
-                let update = format!("UPDATE tasks SET {FOLLOW} WHERE id = $1");
-                marked += self
-                    .0
-                    .execute(statement(update).bind(id.to_string()))
-                    .await?;
+        for task in following.union(&pushed) {
+            let (team, id) = task;
+            if following.contains(task) {
+                let update = format!("UPDATE tasks SET {FOLLOW} WHERE team_id = $1 AND id = $2");
+                let update = statement(update).bind(*team).bind(id.to_string());
+                marked += self.0.execute(update).await?;
             }
-            if pushed.contains(id) {
+            if pushed.contains(task) {
                 let update = statement(
                     "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, \
                      version = version + 1 \
-                     WHERE id = $1 AND status = 'IMPLEMENTING'",
+                     WHERE team_id = $1 AND id = $2 AND status = 'IMPLEMENTING'",
                 );
-                marked += self.0.execute(update.bind(id.to_string())).await?;
+                let update = update.bind(*team).bind(id.to_string());
+                marked += self.0.execute(update).await?;
             }
         }
         Ok(marked)
     }
 
-    /// Returns the tasks that are worked on on a branch, by any name that its repository has had.
-    async fn on_branch(&mut self, repo: RepoId, branch: &str) -> Result<Vec<TaskId>> {
+    /// Returns the tasks that are worked on on a branch, by any name that its repository has had, of
+    /// teams that see the repository.
+    async fn on_branch(&mut self, repo: RepoId, branch: &str) -> Result<Vec<TeamTask>> {
         let query = statement(RepositoryNamesRow::QUERY).bind(repo.0);
         let row: Option<RepositoryNamesRow> = self.0.row(query).await?;
         let names: Vec<_> = row
             .into_iter()
             .flat_map(RepositoryNamesRow::names)
             .collect();
-        let query = "SELECT id, repo_name FROM tasks WHERE branch = $1 \
-                     AND status = 'IMPLEMENTING' AND repo_name IS NOT NULL";
-        let query = statement(query).bind(storable_text(branch));
-        let tasks: Vec<(Name<TaskId>, String)> = self.0.rows(query).await?;
+        let query = "SELECT team_id, id, repo_name FROM tasks WHERE branch = $1 \
+                     AND status = 'IMPLEMENTING' AND repo_name IS NOT NULL \
+                     AND EXISTS (SELECT 1 FROM team_repositories seen \
+                         WHERE seen.team_id = tasks.team_id AND seen.repo_id = $2)";
+        let query = statement(query).bind(storable_text(branch)).bind(repo.0);
+        let tasks: Vec<(i64, Name<TaskId>, String)> = self.0.rows(query).await?;
         let is_of = |of: &str| names.iter().any(|name| name.eq_ignore_ascii_case(of));
-        let tasks = tasks.into_iter().filter(|(_, of)| is_of(of));
-        Ok(tasks.map(|(Name(task), _)| task).collect())
+        let tasks = tasks.into_iter().filter(|(_, _, of)| is_of(of));
+        Ok(tasks.map(|(team, Name(task), _)| (team, task)).collect())
     }
 
     /// Adds the tasks of pull requests.
-    async fn find(&mut self, keys: &[PrKey], found: &mut BTreeSet<TaskId>) -> Result<()> {
+    async fn find(&mut self, keys: &[PrKey], found: &mut BTreeSet<TeamTask>) -> Result<()> {
         for portion in keys.chunks(ROWS) {
             let query =
                 statement(tasks_by_pull_request(portion.len())).persistent(portion.len() == 1);
@@ -130,7 +133,7 @@ impl TaskWriter<'_, '_> {
 
     pub(super) async fn remember(
         &mut self,
-        id: TaskId,
+        task: TeamTask,
         event: NewTaskEvent,
         now: Moment,
     ) -> Result<()> {
@@ -143,11 +146,12 @@ impl TaskWriter<'_, '_> {
             note,
         } = event;
         let insert = statement(
-            "INSERT INTO task_history (task_id, happened_at, recorded_at, old_status, new_status, \
-             cause, repo_id, \
-             number, note) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO task_history (team_id, task_id, happened_at, recorded_at, old_status, \
+             new_status, cause, repo_id, number, note) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
-        .bind(id.to_string())
+        .bind(task.0)
+        .bind(task.1.to_string())
         .bind(Seconds(at))
         .bind(Millis(now))
         .bind(old.map(TaskStatus::as_str))
@@ -160,7 +164,12 @@ impl TaskWriter<'_, '_> {
     }
 
     /// Edits a task on behalf of a person.
-    pub(super) async fn edit(&mut self, id: TaskId, edit: &TaskEdit, now: Moment) -> Result<()> {
+    pub(super) async fn edit(
+        &mut self,
+        task: TeamTask,
+        edit: &TaskEdit,
+        now: Moment,
+    ) -> Result<()> {
         let title = edit.title.clone().map(Some);
         let columns = [
             ("title", &title),
@@ -170,31 +179,43 @@ impl TaskWriter<'_, '_> {
         ];
         for (column, value) in columns {
             let Some(value) = value else { continue };
-            let update = format!("UPDATE tasks SET {column} = $2 WHERE id = $1");
-            let update = statement(update).bind(id.to_string());
+            let update = format!("UPDATE tasks SET {column} = $3 WHERE team_id = $1 AND id = $2");
+            let update = statement(update).bind(task.0).bind(task.1.to_string());
             self.0
                 .execute(update.bind(value.as_deref().map(storable_text)))
                 .await?;
         }
         match edit.status {
-            Some(new) => self.set_status_by_hand(id, new, now).await,
+            Some(new) => self.set_status_by_hand(task, new, now).await,
             None => Ok(()),
         }
     }
 
     /// Sets the status that a person chose, and records the change in the history and the outbox.
-    async fn set_status_by_hand(&mut self, id: TaskId, new: TaskStatus, now: Moment) -> Result<()> {
-        let query = format!("SELECT {} FROM tasks WHERE id = $1", TaskRow::COLUMNS);
-        let query = statement(query).bind(id.to_string());
+    async fn set_status_by_hand(
+        &mut self,
+        task: TeamTask,
+        new: TaskStatus,
+        now: Moment,
+    ) -> Result<()> {
+        let (team, id) = task;
+        let query = format!(
+            "SELECT {} FROM tasks WHERE team_id = $1 AND id = $2",
+            TaskRow::COLUMNS
+        );
+        let query = statement(query).bind(team).bind(id.to_string());
         let Some(row) = self.0.row::<TaskRow>(query).await? else {
             return Ok(());
         };
         let old = Task::from(row).state.status;
-        let update =
-            statement("UPDATE tasks SET status = $2, said = $2, said_at = $3 WHERE id = $1");
+        let update = statement(
+            "UPDATE tasks SET status = $3, said = $3, said_at = $4 \
+             WHERE team_id = $1 AND id = $2",
+        );
         self.0
             .execute(
                 update
+                    .bind(team)
                     .bind(id.to_string())
                     .bind(new.as_str())
                     .bind(Seconds(now.into())),
@@ -210,7 +231,7 @@ impl TaskWriter<'_, '_> {
                 pull_request: None,
                 note: None,
             };
-            self.remember(id, event, now).await?;
+            self.remember(task, event, now).await?;
             let payload = OutboxPayload::Task(TaskChange {
                 task: id,
                 old,
@@ -220,10 +241,7 @@ impl TaskWriter<'_, '_> {
             });
             append_events(
                 self.0,
-                &[NewOutboxEvent {
-                    repo: None,
-                    payload,
-                }],
+                &[NewOutboxEvent::of_team(TeamId(team), None, payload)],
                 now,
             )
             .await?;
@@ -235,10 +253,11 @@ impl TaskWriter<'_, '_> {
     /// than the tracking of its repository.
     pub(super) async fn follow_up(
         &mut self,
-        id: TaskId,
+        task: TeamTask,
         moved: &Transition,
         now: Moment,
     ) -> Result<Option<NewOutboxEvent>> {
+        let (team, id) = task;
         let Transition {
             from,
             to,
@@ -249,11 +268,11 @@ impl TaskWriter<'_, '_> {
             TransitionCause::PullRequest(key) => (TaskCause::PullRequest, Some(key)),
             TransitionCause::ByHand => (TaskCause::ByHand, None),
             TransitionCause::Unlinked => {
-                (TaskCause::PullRequestUnlinked, self.last_mover(id).await?)
+                (TaskCause::PullRequestUnlinked, self.last_mover(task).await?)
             }
         };
         self.remember(
-            id,
+            task,
             NewTaskEvent {
                 at,
                 old: Some(from),
@@ -273,26 +292,24 @@ impl TaskWriter<'_, '_> {
             because: pull_request,
         });
         let Some(key) = pull_request else {
-            return Ok(Some(NewOutboxEvent {
-                repo: None,
-                payload,
-            }));
+            let event = NewOutboxEvent::of_team(TeamId(team), None, payload);
+            return Ok(Some(event));
         };
         let repository = notified_repository(self.0, key.repo).await?;
         let repository = repository
             .filter(|repository| is_worth_notification(at, repository.tracked_since.0.into()));
-        Ok(repository.map(|repository| NewOutboxEvent {
-            repo: Some(repository.name),
-            payload,
+        Ok(repository.map(|repository| {
+            NewOutboxEvent::of_team(TeamId(team), Some(repository.name), payload)
         }))
     }
 
     /// Returns the last pull request that moved a task.
-    async fn last_mover(&mut self, id: TaskId) -> Result<Option<PrKey>> {
-        let query = "SELECT repo_id, number FROM task_history \
-                     WHERE task_id = $1 AND cause = $2 ORDER BY id DESC LIMIT 1";
+    async fn last_mover(&mut self, task: TeamTask) -> Result<Option<PrKey>> {
+        let query = "SELECT repo_id, number FROM task_history WHERE team_id = $1 \
+                     AND task_id = $2 AND cause = $3 ORDER BY id DESC LIMIT 1";
         let query = statement(query)
-            .bind(id.to_string())
+            .bind(task.0)
+            .bind(task.1.to_string())
             .bind(Name(TaskCause::PullRequest).to_string());
         let row: Option<(i64, i64)> = self.0.row(query).await?;
         Ok(row.map(|(repo, number)| PrKey {
@@ -304,15 +321,14 @@ impl TaskWriter<'_, '_> {
     /// Adds the name of the repository to an event.
     pub(super) async fn with_repository_name(
         &mut self,
+        team: TeamId,
         payload: &OutboxPayload,
     ) -> Result<NewOutboxEvent> {
         let repository = match payload.pull_request() {
             Some(key) => notified_repository(self.0, key.repo).await?,
             None => None,
         };
-        Ok(NewOutboxEvent {
-            repo: repository.map(|repository| repository.name),
-            payload: payload.clone(),
-        })
+        let name = repository.map(|repository| repository.name);
+        Ok(NewOutboxEvent::of_team(team, name, payload.clone()))
     }
 }

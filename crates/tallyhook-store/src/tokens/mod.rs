@@ -1,5 +1,5 @@
-//! API tokens, the sessions that were started with them, and the WebSocket tickets issued to the
-//! holders of either.
+//! API tokens, the sessions of people and of tokens, and the WebSocket tickets issued to the holders
+//! of either.
 
 mod role;
 mod sessions;
@@ -8,6 +8,7 @@ mod token;
 
 pub use self::role::AccessRole;
 pub use self::sessions::{
-    NewSession, SessionGrant, SessionId, SessionRecord, SessionTimes, UsedCredential,
+    NewSession, SessionGrant, SessionHolder, SessionId, SessionOwner, SessionRecord, SessionTimes,
+    UsedCredential, UserGrant,
 };
-pub use self::token::{ApiToken, DEFAULT_TEAM, NewToken, TeamId, TokenGrant, TokenHash};
+pub use self::token::{ApiToken, NewToken, TokenGrant, TokenHash};

@@ -1,15 +1,14 @@
-//! Sessions: browsers that signed in with a token. A session has the rights of its token, and ends
-//! with it.
+//! Sessions: browsers that signed in, as a person or with a token. A session has the rights of its
+//! holder; one of a token ends with it.
 
 use sqlx::FromRow;
 
-use super::role::AccessRole;
-use super::token::{GRANT, TeamId, TokenGrant, TokenHash};
-use crate::columns::{Millis, Name, storable_text};
-use crate::database::statement;
-use crate::{Moment, Result, Store};
+use super::token::{GRANT, GRANT_TABLES, TokenGrant, TokenGrantRow, TokenHash};
+use crate::columns::{Millis, storable_text};
+use crate::database::{Statement, Value, statement};
+use crate::{Membership, Moment, PersonName, Result, Store, TeamId, UserId};
 
-/// The most sessions of one token; the oldest end first.
+/// The most sessions of one holder; the oldest end first.
 const MAX_SESSIONS: i64 = 50;
 
 /// The id of a session.
@@ -24,13 +23,43 @@ pub struct SessionTimes {
     pub idle_since: Moment,
 }
 
+/// The holder of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionOwner {
+    /// A token, by its digest.
+    Token(TokenHash),
+    Person(UserId),
+}
+
+impl SessionOwner {
+    fn column(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token_sha256",
+            Self::Person(_) => "user_id",
+        }
+    }
+
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Token(hash) => hash.as_slice().into(),
+            Self::Person(UserId(id)) => (*id).into(),
+        }
+    }
+
+    /// Makes a statement in which `OWNER` is the column of this kind of holder and `$1` its value.
+    fn statement(&self, sql: &str) -> Statement<'_> {
+        statement(sql.replace("OWNER", self.column())).bind(self.value())
+    }
+}
+
 /// A session that is to be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession<'a> {
     /// The digest of the cookie's value.
     pub hash: &'a TokenHash,
-    /// The digest of the token.
-    pub token: &'a TokenHash,
+    pub owner: SessionOwner,
+    /// The team that its holder is to see first, of several.
+    pub team: Option<TeamId>,
     pub expires_at: Moment,
     /// The program that signed in, as it names itself.
     pub agent: Option<&'a str>,
@@ -53,10 +82,31 @@ pub struct SessionRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionGrant {
     pub id: SessionId,
-    /// The digest of its token.
-    pub token: TokenHash,
-    /// `None` if its token is not one of the database in force: it may be the one of the settings.
-    pub grant: Option<TokenGrant>,
+    /// The team that its holder chose; it may have left it since.
+    pub team: Option<TeamId>,
+    pub holder: SessionHolder,
+}
+
+/// The holder of a session, with its rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionHolder {
+    Token {
+        /// The digest of the token.
+        token: TokenHash,
+        /// `None` if it is not one of the database in force: it may be the one of the settings.
+        grant: Option<TokenGrant>,
+    },
+    Person(UserGrant),
+}
+
+/// The rights of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserGrant {
+    pub person: PersonName,
+    /// By the slugs of the teams.
+    pub memberships: Vec<Membership>,
+    /// True while there is one team.
+    pub is_only_team: bool,
 }
 
 /// A credential that was used.
@@ -91,44 +141,24 @@ impl From<SessionRecordRow> for SessionRecord {
 #[derive(FromRow)]
 struct SessionGrantRow {
     session_id: i64,
-    token_sha256: Vec<u8>,
-    token_id: Option<i64>,
-    team_id: Option<i64>,
-    team_name: Option<String>,
-    role: Option<Name<AccessRole>>,
-    login: Option<String>,
-    is_only_team: bool,
-}
-
-impl SessionGrantRow {
-    /// Returns `None` if the digest is none.
-    fn grant(self) -> Option<SessionGrant> {
-        let token = match (self.token_id, self.team_id, self.team_name, self.role) {
-            (Some(id), Some(team), Some(team_name), Some(Name(role))) => Some(TokenGrant {
-                id,
-                team: TeamId(team),
-                team_name,
-                role,
-                login: self.login,
-                is_only_team: self.is_only_team,
-            }),
-            _ => None,
-        };
-        Some(SessionGrant {
-            id: SessionId(self.session_id),
-            token: self.token_sha256.try_into().ok()?,
-            grant: token,
-        })
-    }
+    session_team: Option<i64>,
+    token_sha256: Option<Vec<u8>>,
+    person_id: Option<i64>,
+    person_login: Option<String>,
+    person_name: Option<String>,
+    has_several_teams: bool,
+    #[sqlx(flatten)]
+    token: TokenGrantRow,
 }
 
 impl Store {
-    /// Starts a session. Ends the one that it replaces, those that have expired, and of its token
+    /// Starts a session. Ends the one that it replaces, those that have expired, and of its holder
     /// the oldest ones over `MAX_SESSIONS`.
     pub async fn start_session(&self, session: &NewSession<'_>, times: SessionTimes) -> Result<()> {
         let NewSession {
             hash,
-            token,
+            ref owner,
+            team,
             expires_at,
             agent,
             replaces,
@@ -142,70 +172,110 @@ impl Store {
         .bind(Millis(times.idle_since))
         .bind(replaces.unwrap_or(hash).as_slice());
         transaction.execute(ended).await?;
-        let oldest = statement(
-            "DELETE FROM sessions WHERE token_sha256 = $1 AND id NOT IN \
-             (SELECT id FROM sessions WHERE token_sha256 = $1 ORDER BY id DESC LIMIT $2)",
-        )
-        .bind(token.as_slice())
-        .bind(MAX_SESSIONS - 1);
+        let oldest = owner
+            .statement(
+                "DELETE FROM sessions WHERE OWNER = $1 AND id NOT IN \
+                 (SELECT id FROM sessions WHERE OWNER = $1 ORDER BY id DESC LIMIT $2)",
+            )
+            .bind(MAX_SESSIONS - 1);
         transaction.execute(oldest).await?;
-        let insert = statement(
-            "INSERT INTO sessions (sha256, token_sha256, created_at, last_used_at, expires_at, \
-             agent) VALUES ($1, $2, $3, $3, $4, $5)",
-        )
-        .bind(hash.as_slice())
-        .bind(token.as_slice())
-        .bind(Millis(times.now))
-        .bind(Millis(expires_at))
-        .bind(agent.map(storable_text));
+        let insert = owner
+            .statement(
+                "INSERT INTO sessions (OWNER, sha256, created_at, last_used_at, expires_at, agent, \
+                 team_id) VALUES ($1, $2, $3, $3, $4, $5, $6)",
+            )
+            .bind(hash.as_slice())
+            .bind(Millis(times.now))
+            .bind(Millis(expires_at))
+            .bind(agent.map(storable_text))
+            .bind(team.map(|TeamId(id)| id));
         transaction.execute(insert).await?;
         transaction.commit().await
     }
 
-    /// Returns the rights of the session whose cookie has this digest, if it is in force.
+    /// Returns the rights of the session whose cookie has this digest, if it is in force. A session
+    /// of a person who is disabled is not.
     pub async fn session_grant(
         &self,
         hash: &TokenHash,
         times: SessionTimes,
     ) -> Result<Option<SessionGrant>> {
         let query = statement(format!(
-            "SELECT session.id AS session_id, session.token_sha256, {GRANT} \
-             FROM sessions AS session \
+            "SELECT session.id AS session_id, session.team_id AS session_team, \
+             session.token_sha256, person.id AS person_id, person.login AS person_login, \
+             person.name AS person_name, \
+             EXISTS (SELECT 1 FROM teams AS one JOIN teams AS two ON two.id > one.id) \
+             AS has_several_teams, {GRANT} FROM sessions AS session \
+             LEFT JOIN users AS person ON person.id = session.user_id \
+             AND person.disabled_at IS NULL \
              LEFT JOIN api_tokens AS token ON token.sha256 = session.token_sha256 \
              AND token.revoked_at IS NULL AND (token.expires_at IS NULL OR token.expires_at > $2) \
-             LEFT JOIN teams AS team ON team.id = token.team_id \
+             {GRANT_TABLES} \
              WHERE session.sha256 = $1 AND session.expires_at > $2 AND session.last_used_at > $3"
         ))
         .bind(hash.as_slice())
         .bind(Millis(times.now))
         .bind(Millis(times.idle_since));
-        let row: Option<SessionGrantRow> = self.database.row(query).await?;
-        Ok(row.and_then(SessionGrantRow::grant))
+        let Some(row) = self.database.row::<SessionGrantRow>(query).await? else {
+            return Ok(None);
+        };
+        let person = PersonName::of(row.person_id, row.person_login, row.person_name);
+        let holder = match (row.token_sha256, person) {
+            (Some(token), _) => match token.try_into() {
+                Ok(token) => SessionHolder::Token {
+                    token,
+                    grant: row.token.grant(),
+                },
+                Err(_) => return Ok(None),
+            },
+            (None, Some(person)) => SessionHolder::Person(UserGrant {
+                memberships: self.memberships(person.id).await?,
+                person,
+                is_only_team: !row.has_several_teams,
+            }),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(SessionGrant {
+            id: SessionId(row.session_id),
+            team: row.session_team.map(TeamId),
+            holder,
+        }))
     }
 
-    /// Returns the sessions of a token that are in force, the newest first.
+    /// Stores the team that the holder of a session chose.
+    pub async fn choose_team(
+        &self,
+        SessionId(session): SessionId,
+        TeamId(team): TeamId,
+    ) -> Result<()> {
+        let update = statement("UPDATE sessions SET team_id = $1 WHERE id = $2")
+            .bind(team)
+            .bind(session);
+        self.database.execute(update).await.map(|_| ())
+    }
+
+    /// Returns the sessions of a holder that are in force, the newest first.
     pub async fn sessions(
         &self,
-        token: &TokenHash,
+        owner: &SessionOwner,
         times: SessionTimes,
     ) -> Result<Vec<SessionRecord>> {
-        let query = statement(
-            "SELECT id, created_at, last_used_at, expires_at, agent FROM sessions \
-             WHERE token_sha256 = $1 AND expires_at > $2 AND last_used_at > $3 ORDER BY id DESC",
-        )
-        .bind(token.as_slice())
-        .bind(Millis(times.now))
-        .bind(Millis(times.idle_since));
+        let query = owner
+            .statement(
+                "SELECT id, created_at, last_used_at, expires_at, agent FROM sessions \
+                 WHERE OWNER = $1 AND expires_at > $2 AND last_used_at > $3 ORDER BY id DESC",
+            )
+            .bind(Millis(times.now))
+            .bind(Millis(times.idle_since));
         let rows: Vec<SessionRecordRow> = self.database.rows(query).await?;
         Ok(rows.into_iter().map(SessionRecord::from).collect())
     }
 
-    /// Ends one session of a token, or all of them. Returns their number.
-    pub async fn end_sessions(&self, token: &TokenHash, id: Option<SessionId>) -> Result<u64> {
-        let delete =
-            statement("DELETE FROM sessions WHERE token_sha256 = $1 AND id = coalesce($2, id)")
-                .bind(token.as_slice())
-                .bind(id.map(|SessionId(id)| id));
+    /// Ends one session of a holder, or all of them. Returns their number.
+    pub async fn end_sessions(&self, owner: &SessionOwner, id: Option<SessionId>) -> Result<u64> {
+        let delete = owner
+            .statement("DELETE FROM sessions WHERE OWNER = $1 AND id = coalesce($2, id)")
+            .bind(id.map(|SessionId(id)| id));
         self.database.execute(delete).await
     }
 

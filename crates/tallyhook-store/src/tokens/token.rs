@@ -5,18 +5,11 @@ use sqlx::FromRow;
 use super::role::AccessRole;
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::statement;
-use crate::{Moment, Result, Store};
+use crate::{Moment, PersonName, Result, Store, TeamId, UserId};
 
 /// SHA-256 of a token, or of the value of a session's cookie. Both are 256 random bits, so a plain
 /// digest is as good as a slow one.
 pub type TokenHash = [u8; 32];
-
-/// The id of a team.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TeamId(pub i64);
-
-/// The team to which everything belongs while there is one.
-pub const DEFAULT_TEAM: (TeamId, &str) = (TeamId(1), "default");
 
 /// The record of an API token, without the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +19,8 @@ pub struct ApiToken {
     pub role: AccessRole,
     /// The login that "me" means to its holder.
     pub login: Option<String>,
+    /// The person who made it; `None` if it was made on the server or by a token of no person.
+    pub created_by: Option<PersonName>,
     pub created_at: Moment,
     /// `None` is a token without an end.
     pub expires_at: Option<Moment>,
@@ -42,6 +37,8 @@ pub struct NewToken<'a> {
     pub team: TeamId,
     pub role: AccessRole,
     pub login: Option<&'a str>,
+    /// The person without whose membership it has no force.
+    pub created_by: Option<UserId>,
     pub created_at: Moment,
     pub expires_at: Option<Moment>,
 }
@@ -53,9 +50,12 @@ pub struct TokenGrant {
     pub id: i64,
     pub team: TeamId,
     pub team_name: String,
+    /// The lesser of its own role and the one that its maker has now.
     pub role: AccessRole,
     /// The login that "me" means to its holder.
     pub login: Option<String>,
+    /// The person who made it.
+    pub maker: Option<PersonName>,
     /// True while there is no other team.
     pub is_only_team: bool,
 }
@@ -66,6 +66,9 @@ struct ApiTokenRow {
     team: String,
     role: Name<AccessRole>,
     login: Option<String>,
+    created_by: Option<i64>,
+    maker_login: Option<String>,
+    maker_name: Option<String>,
     created_at: Millis,
     expires_at: Option<Millis>,
     last_used_at: Option<Millis>,
@@ -80,6 +83,7 @@ impl From<ApiTokenRow> for ApiToken {
             team: row.team,
             role: row.role.0,
             login: row.login,
+            created_by: PersonName::of(row.created_by, row.maker_login, row.maker_name),
             created_at: row.created_at.0,
             expires_at: moment(row.expires_at),
             last_used_at: moment(row.last_used_at),
@@ -88,45 +92,68 @@ impl From<ApiTokenRow> for ApiToken {
     }
 }
 
-/// The columns of a [`TokenGrantRow`], of a token and its team.
+/// The columns of a [`TokenGrantRow`], of [`GRANT_TABLES`].
 pub(super) const GRANT: &str = "token.id AS token_id, token.team_id, team.name AS team_name, \
-     token.role, token.login, NOT EXISTS (SELECT 1 FROM teams AS other WHERE other.id <> token.team_id) \
-     AS is_only_team";
+    token.role, token.login, token.created_by, maker.login AS maker_login, \
+    maker.name AS maker_name, member.role AS maker_role, \
+    NOT EXISTS (SELECT 1 FROM teams AS other WHERE other.id <> token.team_id) AS is_only_team";
 
+/// The tables beside a token that its rights depend on: its team, and its maker's membership now.
+pub(super) const GRANT_TABLES: &str = "LEFT JOIN teams AS team ON team.id = token.team_id \
+    LEFT JOIN users AS maker ON maker.id = token.created_by AND maker.disabled_at IS NULL \
+    LEFT JOIN team_members AS member ON member.team_id = token.team_id \
+    AND member.user_id = maker.id";
+
+/// A token with its rights; without values where a session's token is not in force.
 #[derive(FromRow)]
-struct TokenGrantRow {
-    token_id: i64,
-    team_id: i64,
-    team_name: String,
-    role: Name<AccessRole>,
+pub(super) struct TokenGrantRow {
+    token_id: Option<i64>,
+    team_id: Option<i64>,
+    team_name: Option<String>,
+    role: Option<Name<AccessRole>>,
     login: Option<String>,
+    created_by: Option<i64>,
+    maker_login: Option<String>,
+    maker_name: Option<String>,
+    maker_role: Option<Name<AccessRole>>,
     is_only_team: bool,
 }
 
-impl From<TokenGrantRow> for TokenGrant {
-    fn from(row: TokenGrantRow) -> Self {
-        Self {
-            id: row.token_id,
-            team: TeamId(row.team_id),
-            team_name: row.team_name,
-            role: row.role.0,
-            login: row.login,
-            is_only_team: row.is_only_team,
-        }
+impl TokenGrantRow {
+    /// Returns the rights, unless there is no token or its maker has left the team.
+    pub(super) fn grant(self) -> Option<TokenGrant> {
+        let (id, Name(own)) = (self.token_id?, self.role?);
+        let maker = PersonName::of(self.created_by, self.maker_login, self.maker_name);
+        let role = match maker {
+            Some(_) => self.maker_role?.0.min(own),
+            None => own,
+        };
+        Some(TokenGrant {
+            id,
+            team: TeamId(self.team_id?),
+            team_name: self.team_name?,
+            role,
+            login: self
+                .login
+                .or_else(|| maker.as_ref().and_then(|maker| maker.login.clone())),
+            maker,
+            is_only_team: self.is_only_team,
+        })
     }
 }
 
 impl Store {
-    /// Stores a token's digest under its name, in place of a revoked one of that name. Returns
-    /// `false` if the name is taken.
+    /// Stores a token's digest under its name, in place of a revoked one of the team that had it.
+    /// Returns `false` if the name is taken.
     pub async fn create_token(&self, token: &NewToken<'_>) -> Result<bool> {
         let insert = statement(
             "INSERT INTO api_tokens AS known (name, sha256, team_id, role, created_at, expires_at, \
-             login) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) \
-             DO UPDATE SET sha256 = excluded.sha256, team_id = excluded.team_id, \
-             role = excluded.role, created_at = excluded.created_at, \
-             expires_at = excluded.expires_at, login = excluded.login, last_used_at = NULL, revoked_at = NULL \
-             WHERE known.revoked_at IS NOT NULL",
+             login, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (team_id, name) \
+             DO UPDATE SET sha256 = excluded.sha256, role = excluded.role, \
+             created_at = excluded.created_at, expires_at = excluded.expires_at, \
+             login = excluded.login, created_by = excluded.created_by, last_used_at = NULL, \
+             revoked_at = NULL WHERE known.revoked_at IS NOT NULL",
         )
         .bind(storable_text(token.name))
         .bind(token.hash.as_slice())
@@ -134,16 +161,19 @@ impl Store {
         .bind(token.role.as_str())
         .bind(Millis(token.created_at))
         .bind(token.expires_at.map(Millis))
-        .bind(token.login.map(storable_text));
+        .bind(token.login.map(storable_text))
+        .bind(token.created_by.map(|UserId(id)| id));
         Ok(self.database.execute(insert).await? == 1)
     }
 
     /// Returns the tokens of a team, or of all teams, the oldest first.
     pub async fn tokens(&self, team: Option<TeamId>) -> Result<Vec<ApiToken>> {
         let query = statement(
-            "SELECT token.name, team.name AS team, token.role, token.login, token.created_at, \
+            "SELECT token.name, team.name AS team, token.role, token.login, token.created_by, \
+             maker.login AS maker_login, maker.name AS maker_name, token.created_at, \
              token.expires_at, token.last_used_at, token.revoked_at \
              FROM api_tokens AS token JOIN teams AS team ON team.id = token.team_id \
+             LEFT JOIN users AS maker ON maker.id = token.created_by \
              WHERE token.team_id = coalesce($1, token.team_id) \
              ORDER BY token.created_at, token.id",
         )
@@ -152,11 +182,11 @@ impl Store {
         Ok(rows.into_iter().map(ApiToken::from).collect())
     }
 
-    /// Revokes the token of that name, of a team or of any, and ends its sessions. Returns `false`
-    /// if there is none in force.
+    /// Revokes the token of that name of a team, and ends its sessions. Returns `false` if there is
+    /// none in force.
     pub async fn revoke_token(
         &self,
-        team: Option<TeamId>,
+        TeamId(team): TeamId,
         name: &str,
         now: Moment,
     ) -> Result<bool> {
@@ -164,18 +194,19 @@ impl Store {
         let mut transaction = writer.begin().await?;
         let update = statement(
             "UPDATE api_tokens SET revoked_at = $1 WHERE name = $2 AND revoked_at IS NULL \
-             AND team_id = coalesce($3, team_id)",
+             AND team_id = $3",
         )
         .bind(Millis(now))
         .bind(storable_text(name))
-        .bind(team.map(|TeamId(id)| id));
+        .bind(team);
         let is_revoked = transaction.execute(update).await? == 1;
         if is_revoked {
             let delete = statement(
                 "DELETE FROM sessions WHERE token_sha256 = \
-                 (SELECT sha256 FROM api_tokens WHERE name = $1)",
+                 (SELECT sha256 FROM api_tokens WHERE name = $1 AND team_id = $2)",
             )
-            .bind(storable_text(name));
+            .bind(storable_text(name))
+            .bind(team);
             transaction.execute(delete).await?;
         }
         transaction.commit().await?;
@@ -185,13 +216,13 @@ impl Store {
     /// Returns the rights of the token with this digest, if it is in force.
     pub async fn token_grant(&self, hash: &TokenHash, now: Moment) -> Result<Option<TokenGrant>> {
         let query = statement(format!(
-            "SELECT {GRANT} FROM api_tokens AS token JOIN teams AS team ON team.id = token.team_id \
+            "SELECT {GRANT} FROM api_tokens AS token {GRANT_TABLES} \
              WHERE token.sha256 = $1 AND token.revoked_at IS NULL \
              AND (token.expires_at IS NULL OR token.expires_at > $2)"
         ))
         .bind(hash.as_slice())
         .bind(Millis(now));
         let row: Option<TokenGrantRow> = self.database.row(query).await?;
-        Ok(row.map(TokenGrant::from))
+        Ok(row.and_then(TokenGrantRow::grant))
     }
 }

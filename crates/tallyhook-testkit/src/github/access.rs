@@ -81,6 +81,8 @@ pub(super) struct IssuedToken {
     pub(super) rights: Rights,
     /// The time at which it expires, as GitHub writes it.
     pub(super) expires_at: Option<String>,
+    /// The scopes of a person's token, in place of those of its rights.
+    pub(super) scopes: Option<Option<String>>,
     core: Allowance,
     graphql: Allowance,
 }
@@ -113,6 +115,7 @@ impl Access {
             token: token.to_owned(),
             rights,
             expires_at: None,
+            scopes: None,
             core,
             graphql,
         });

@@ -6,14 +6,14 @@ use std::sync::Mutex;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{DATE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::Utc;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::access::{IssuedToken, Resource, Rights};
 use super::faults::Fault;
+use super::organizations::DirectoryView;
 use super::rest::RestAnswer;
-use super::{Request, State, app, graphql};
+use super::{Request, State, app, applications, graphql, manifest, oauth};
 
 /// Answers a request of any kind: REST, GraphQL, of the App.
 pub(super) async fn answer(
@@ -39,8 +39,9 @@ pub(super) async fn answer(
     }
     let mut state = state.lock().unwrap();
     let (mut response, cost) = state.answer(&request, &body, broken_every);
-    if let Some(ahead) = state.ahead {
-        let date = (Utc::now() + ahead)
+    let has_clock = state.ahead.is_some() || state.time.is_some();
+    if has_clock && !response.headers().contains_key(DATE) {
+        let date = (state.now() + state.ahead.unwrap_or_default())
             .format("%a, %d %b %Y %H:%M:%S GMT")
             .to_string();
         response
@@ -90,9 +91,14 @@ impl State {
             .headers()
             .get("authorization")
             .map(|value| value.to_str().unwrap());
-        if let Some(response) = app::answer(self, request.path(), authorization) {
+        let to_anybody = oauth::answer(self, request, body)
+            .or_else(|| manifest::answer(self, request, body))
+            .or_else(|| applications::answer(self, request, body))
+            .or_else(|| app::answer(self, request.path(), authorization));
+        if let Some(response) = to_anybody {
             return (response, 0);
         }
+        self.end_expired();
         let token = authorization
             .unwrap_or_default()
             .trim_start_matches("Bearer ");
@@ -123,10 +129,25 @@ impl State {
             return (response, 0);
         }
         let resource = resource(request.path());
+        let person_token = self.directory.token(token);
+        if let Some(person_token) = person_token {
+            given.scopes = Some(person_token.scopes.as_ref().map(|scopes| scopes.join(", ")));
+        }
         let allowance = *given.allowance(resource);
+        let view = DirectoryView {
+            directory: &self.directory,
+            oauth: &self.oauth,
+            app: self.app.as_ref(),
+            world: &self.world,
+            token: person_token,
+        };
+        let by_directory = view.answer(request);
         let (answer, cost) = match resource {
             _ if allowance.remaining == 0 => (exhausted(resource), 0),
-            Resource::Core => (self.world.answer(given.rights, request, body), 1),
+            Resource::Core => {
+                let by_world = || self.world.answer(given.rights, request, body);
+                (by_directory.unwrap_or_else(by_world), 1)
+            }
             Resource::Graphql if let Some(errors) = refusals(&self.refused, body) => {
                 (json!({ "errors": errors }).into(), 0)
             }
@@ -193,7 +214,13 @@ pub(super) fn plain(answer: RestAnswer) -> HttpResponse {
 /// Adds the headers of the rate limit and of the properties of the token.
 fn mark(response: &mut HttpResponse, resource: Resource, given: &mut IssuedToken) {
     let whose = [
-        ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),
+        (
+            "x-oauth-scopes",
+            match &given.scopes {
+                Some(scopes) => scopes.clone(),
+                None => given.rights.scopes().map(str::to_owned),
+            },
+        ),
         (
             "github-authentication-token-expiration",
             given.expires_at.clone(),

@@ -42,15 +42,26 @@ pub(super) const ALLOWANCE: &str = "of the App";
 
 /// The App, as GitHub knows it.
 pub(super) struct FakeApp {
-    /// GitHub's own clock.
-    time: VirtualTime,
-    /// The accounts that installed it, with the ids of the installations.
-    installations: Vec<(String, i64)>,
+    /// GitHub's own clock, if it is not ours.
+    time: Option<VirtualTime>,
+    pub(super) installations: Vec<Installation>,
     tokens: Vec<InstallationToken>,
     permissions: Value,
 }
 
+/// An installation of an App on an account.
+pub(super) struct Installation {
+    pub(super) account: String,
+    pub(super) id: i64,
+    /// Of another App than ours in a few tests.
+    pub(super) app_id: i64,
+    pub(super) is_suspended: bool,
+    /// The selected repositories; `None` of all.
+    pub(super) repositories: Option<Vec<i64>>,
+}
+
 struct InstallationToken {
+    installation: i64,
     token: String,
     expires_at: DateTime<Utc>,
 }
@@ -78,20 +89,48 @@ impl FakeGithub {
     /// Adds an App, whose clock is `time`.
     pub fn add_app(&self, time: &VirtualTime) {
         let mut state = self.state();
-        state.app = Some(FakeApp {
-            time: time.clone(),
-            installations: Vec::new(),
-            tokens: Vec::new(),
-            permissions: json!({"metadata": "read", "pull_requests": "read"}),
-        });
+        state.app = Some(FakeApp::new(Some(time.clone())));
         state.access.give(ALLOWANCE, Rights::Admin);
     }
 
     /// Installs the App on `account` as `installation`, in place of an earlier installation.
     pub fn install(&self, account: &str, installation: i64) {
+        self.install_app(4711, account, installation);
+    }
+
+    /// Installs the App with this id, which may be another than ours.
+    pub fn install_app(&self, app_id: i64, account: &str, installation: i64) {
         self.with_app(|app| {
-            app.installations.retain(|(known, _)| known != account);
-            app.installations.push((account.to_owned(), installation));
+            let is_same = |known: &Installation| known.account == account && known.app_id == app_id;
+            app.installations.retain(|known| !is_same(known));
+            app.installations.push(Installation {
+                account: account.to_owned(),
+                id: installation,
+                app_id,
+                is_suspended: false,
+                repositories: None,
+            });
+        });
+    }
+
+    /// Limits an installation to these repositories.
+    pub fn select_repositories(&self, installation: i64, repositories: &[i64]) {
+        self.with_app(|app| {
+            app.installed(installation).repositories = Some(repositories.to_vec());
+        });
+    }
+
+    /// Suspends an installation, or ends its suspension.
+    pub fn suspend(&self, installation: i64, is_suspended: bool) {
+        self.with_app(|app| app.installed(installation).is_suspended = is_suspended);
+    }
+
+    /// Removes an installation with its tokens.
+    pub fn uninstall(&self, installation: i64) {
+        self.with_app(|app| {
+            app.installations.retain(|known| known.id != installation);
+            app.tokens
+                .retain(|token| token.installation != installation);
         });
     }
 
@@ -137,7 +176,7 @@ pub(super) fn answer(
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     let is_for_app = parts[0] == "app" || parts.last() == Some(&"installation");
     if !is_for_app {
-        return None;
+        return app.refusal(authorization);
     }
     if let Err(problem) = app.check(authorization) {
         return Some(app.dated(plain(RestAnswer::problem(
@@ -146,25 +185,31 @@ pub(super) fn answer(
         ))));
     }
     let number = |id: &str| {
-        app.installations
-            .iter()
-            .any(|(_, known)| known.to_string() == id)
+        let mut known = app.installations.iter();
+        known
+            .find(|known| known.id.to_string() == id)
+            .map(|known| (known.id, known.is_suspended))
     };
     let answer = match parts[..] {
         ["repos" | "orgs", account, .., "installation"] => {
-            let found = app.installations.iter().find(|(known, _)| known == account);
-            found.map(|(_, id)| {
-                HttpResponse::Ok().json(json!({"id": id, "target_type": "Organization"}))
-            })
+            let found = app
+                .installations
+                .iter()
+                .find(|known| known.account == account);
+            found.map(|known| HttpResponse::Ok().json(app.installation(known)))
         }
-        ["app", "installations", id, "access_tokens"] if number(id) => Some(app.give()),
+        ["app", "installations", id, "access_tokens"] => match number(id) {
+            Some((_, true)) => Some(suspended()),
+            Some((id, false)) => Some(app.give(id)),
+            None => None,
+        },
         ["app", "hook", ..] => return None,
         ["app"] => Some(HttpResponse::Ok().json(app.to_json())),
         ["app", "installations"] => {
             let installations = app
                 .installations
                 .iter()
-                .map(|(account, id)| app.installation(account, *id));
+                .map(|installation| app.installation(installation));
             Some(HttpResponse::Ok().json(installations.collect::<Value>()))
         }
         _ => None,
@@ -181,7 +226,7 @@ pub(super) fn lets_in(state: &State, authorization: Option<&str>) -> bool {
     else {
         return false;
     };
-    let now = app.time.now();
+    let now = app.now();
     app.check(authorization).is_ok()
         || app
             .tokens
@@ -189,11 +234,47 @@ pub(super) fn lets_in(state: &State, authorization: Option<&str>) -> bool {
             .any(|given| given.token == token && given.expires_at > now)
 }
 
+fn suspended() -> HttpResponse {
+    let message = "This installation has been suspended";
+    plain(RestAnswer::problem(StatusCode::FORBIDDEN, message))
+}
+
 impl FakeApp {
-    fn give(&mut self) -> HttpResponse {
-        let expires_at = self.time.now() + TimeDelta::hours(1);
+    pub(super) fn new(time: Option<VirtualTime>) -> Self {
+        Self {
+            time,
+            installations: Vec::new(),
+            tokens: Vec::new(),
+            permissions: json!({"metadata": "read", "pull_requests": "read"}),
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.time.as_ref().map_or_else(Utc::now, VirtualTime::now)
+    }
+
+    /// # Panics
+    /// If there is no such installation.
+    fn installed(&mut self, id: i64) -> &mut Installation {
+        let mut known = self.installations.iter_mut();
+        known.find(|known| known.id == id).unwrap()
+    }
+
+    /// Returns the answer to a token of an installation that is suspended.
+    fn refusal(&self, authorization: Option<&str>) -> Option<HttpResponse> {
+        let token = authorization?.strip_prefix("Bearer ")?;
+        let given = self.tokens.iter().find(|given| given.token == token)?;
+        let mut installations = self.installations.iter();
+        let is_suspended =
+            installations.any(|known| known.id == given.installation && known.is_suspended);
+        is_suspended.then(suspended)
+    }
+
+    fn give(&mut self, installation: i64) -> HttpResponse {
+        let expires_at = self.now() + TimeDelta::hours(1);
         let token = format!("ghs_token_of_an_installation_{}", self.tokens.len());
         self.tokens.push(InstallationToken {
+            installation,
             token: token.clone(),
             expires_at,
         });
@@ -219,16 +300,21 @@ impl FakeApp {
         })
     }
 
-    fn installation(&self, account: &str, id: i64) -> Value {
+    pub(super) fn installation(&self, installation: &Installation) -> Value {
+        let Installation { account, id, .. } = installation;
+        let is_suspended = installation.is_suspended;
         let api = format!("https://api.github.com/app/installations/{id}");
         json!({
             "id": id,
             "account": objects::account(Some(&Account::organization(900, account))),
-            "repository_selection": "all",
+            "repository_selection": match installation.repositories {
+                Some(_) => "selected",
+                None => "all",
+            },
             "access_tokens_url": format!("{api}/access_tokens"),
             "repositories_url": "https://api.github.com/installation/repositories",
             "html_url": format!("https://github.com/organizations/{account}/settings/installations/{id}"),
-            "app_id": 4711,
+            "app_id": installation.app_id,
             "app_slug": "tally",
             "target_id": 900,
             "target_type": "Organization",
@@ -237,8 +323,9 @@ impl FakeApp {
             "created_at": CREATED_AT,
             "updated_at": CREATED_AT,
             "single_file_name": null,
-            "suspended_by": null,
-            "suspended_at": null,
+            "suspended_by": is_suspended
+                .then(|| objects::account(Some(&Account::organization(900, account)))),
+            "suspended_at": is_suspended.then_some(CREATED_AT),
         })
     }
 
@@ -247,7 +334,7 @@ impl FakeApp {
         let claims = authorization
             .and_then(claims)
             .ok_or("A JSON web token could not be decoded")?;
-        let now = self.time.now().timestamp();
+        let now = self.now().timestamp();
         let (issued, expires) = (
             claims["iat"].as_i64().unwrap(),
             claims["exp"].as_i64().unwrap(),
@@ -268,11 +355,7 @@ impl FakeApp {
     }
 
     fn dated(&self, mut response: HttpResponse) -> HttpResponse {
-        let date = self
-            .time
-            .now()
-            .format("%a, %d %b %Y %H:%M:%S GMT")
-            .to_string();
+        let date = self.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         response
             .headers_mut()
             .insert(DATE, date.try_into().unwrap());

@@ -5,11 +5,16 @@ mod access;
 pub mod acts;
 mod answers;
 pub mod app;
+mod applications;
 mod creating;
+mod directory;
 mod faults;
 mod graphql;
 pub mod growth;
 mod hooks;
+pub mod manifest;
+mod oauth;
+mod organizations;
 mod rest;
 pub mod world;
 
@@ -28,10 +33,14 @@ use tokio::task::JoinHandle;
 
 use access::Access;
 pub use access::{Resource, Rights};
+use directory::Directory;
+pub use directory::{FakeMembership, FakeOrganization, FakeTeam};
 pub use faults::Fault;
 use faults::RandomFaults;
 pub use hooks::Sending;
 use hooks::{Hook, HookAttempt};
+use oauth::FakeOauth;
+pub use oauth::{Consent, FakeOauthApp};
 use world::{Webhook, World};
 
 /// The maximum size of a request's body; actix-web's default is 256 KiB.
@@ -55,6 +64,12 @@ struct State {
     world: World,
     access: Access,
     app: Option<app::FakeApp>,
+    directory: Directory,
+    oauth: FakeOauth,
+    manifests: manifest::Manifests,
+    leaks: applications::LeakReports,
+    /// The clock of sign-ins, tokens and manifests, if it is not ours.
+    time: Option<VirtualTime>,
     /// The faults of the next requests, in order.
     faults: VecDeque<Fault>,
     disturbance: Option<RandomFaults>,
@@ -105,6 +120,11 @@ impl Request {
 }
 
 impl State {
+    /// Returns the time by its own clock.
+    fn now(&self) -> DateTime<Utc> {
+        self.time.as_ref().map_or_else(Utc::now, VirtualTime::now)
+    }
+
     /// Records a request and makes the changes that precede it. Returns its number, the delay of
     /// its answer, and its fault.
     fn arrived(&mut self, request: Request) -> (u64, Duration, Option<Fault>) {
@@ -327,6 +347,11 @@ impl FakeGithub {
     /// Sets the expiry of a token, which answers to it announce.
     pub fn expires(&self, token: &str, at: DateTime<Utc>) {
         self.state().access.expires(token, at);
+    }
+
+    /// Sets the clock of sign-ins, tokens and manifests, which dates its answers, too.
+    pub fn set_clock(&self, time: &VirtualTime) {
+        self.state().time = Some(time.clone());
     }
 
     /// Sets the lead of its clock over ours.

@@ -1,0 +1,5 @@
+//! People, whether they have an account at GitHub or not.
+
+mod user;
+
+pub use self::user::{GithubUser, PersonName, UserId, UserRecord};
