@@ -23,6 +23,7 @@ pub mod notify;
 pub mod process;
 pub mod relay;
 pub mod renumbering;
+pub mod secrets;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;

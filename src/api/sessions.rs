@@ -18,7 +18,7 @@ use super::error::{ApiError, ApiErrorBody};
 use super::page::Page;
 use super::request_body::STRANGERS_FORM;
 use super::session_cookie::{self, csrf_token, header, is_loopback};
-use super::{ApiState, answers, auth, base_path, request_body, rfc3339, same_origin};
+use super::{ApiState, acts, answers, auth, base_path, request_body, rfc3339, same_origin};
 
 /// A session ends after so long, however much it is used.
 const SESSION_LIFETIME: TimeDelta = TimeDelta::days(30);
@@ -306,9 +306,8 @@ async fn store_session(
         agent: agent.as_deref(),
         replaces: replaced.as_ref(),
     };
-    api.store
-        .start_session(&session, session_times(now))
-        .await?;
+    let start = api.store.start_session(&session, session_times(now));
+    acts::signed_in(api, request, (&owner, team), start).await?;
     let set_cookie = session_cookie::set(request, &cookie, SESSION_LIFETIME.num_seconds());
     Ok((cookie, set_cookie))
 }

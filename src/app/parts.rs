@@ -23,6 +23,7 @@ use crate::notify::{Channels, Notifier, team_of_settings};
 use crate::process::Worker;
 use crate::relay::Relay;
 use crate::renumbering::Renumbering;
+use crate::secrets::Vault;
 use crate::sync::fetch::PullRequestFetcher;
 use crate::sync::poller::Poller;
 use crate::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower, WorktreeCleaner};
@@ -37,6 +38,7 @@ pub(super) struct SharedParts {
     pub(super) queue: Option<Arc<Queue>>,
     /// `None` without credentials.
     pub(super) github: Option<Client>,
+    pub(super) vault: Vault,
     channels: Arc<Channels>,
     default_repository: Option<DefaultRepository>,
     uses: Arc<RecentUses>,
@@ -59,7 +61,10 @@ impl SharedParts {
             None
         };
         let github = github_client(config)?;
+        let host = config.github_api_url.to_string();
+        let vault = Vault::new(store.clone(), config.key_source.clone(), host);
         Ok(Self {
+            vault,
             store,
             queue,
             github,
@@ -97,6 +102,7 @@ impl SharedParts {
     ) -> ApiState {
         ApiState {
             store: self.store.clone(),
+            vault: self.vault.clone(),
             rules: Arc::new(config.numbers.clone()),
             show_people: config.show_people,
             default_repository: self.default_repository.clone(),
@@ -143,6 +149,8 @@ impl SharedParts {
                 store: self.store.clone(),
                 queue: queue.clone(),
                 retention_days: config.retention_days,
+                audit_days: config.audit_days,
+                github_calls_days: config.github_calls_days,
                 sweeps: roles.worker,
                 stopping: tasks.relay_stop_signal(),
             };

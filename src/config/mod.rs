@@ -11,6 +11,7 @@ mod channel_hours;
 mod channel_secret;
 mod channels;
 mod database;
+mod encryption;
 mod error;
 mod file;
 mod github;
@@ -46,6 +47,7 @@ pub use self::channels::{
     CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
+pub use self::encryption::TALLYHOOK_ENCRYPTION_KEYS;
 pub use self::error::ConfigError;
 pub use self::github::{
     GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
@@ -66,6 +68,7 @@ pub use self::sources::{SECRET_SETTINGS, SecretFile, SetSetting, SettingOrigins,
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
 pub use self::zones::NamedZone;
+use crate::secrets::KeySource;
 
 /// The settings in force. Without `Debug`, since some of them are secrets.
 #[derive(Clone)]
@@ -99,6 +102,12 @@ pub struct Config {
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
     pub retention_days: u32,
+    /// Days that administrative acts are kept.
+    pub audit_days: u32,
+    /// Days that requests to GitHub are kept which only read.
+    pub github_calls_days: u32,
+    /// The keys of stored secrets.
+    pub key_source: KeySource,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
     pub sync: SyncConfig,
@@ -141,6 +150,9 @@ impl Config {
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
+            audit_days: database::days(sources, "AUDIT_RETENTION_DAYS")?,
+            github_calls_days: database::days(sources, "GITHUB_CALLS_RETENTION_DAYS")?,
+            key_source: encryption::key_source(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,
             tasks: TaskConfig::new(sources)?,

@@ -11,7 +11,8 @@ use super::tasks::TASK_KEY_PATTERNS;
 use super::waiting::REQUIRED_APPROVALS;
 use super::{
     DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
-    GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN, TALLYHOOK_PUBLIC_URL,
+    GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_ENCRYPTION_KEYS, TALLYHOOK_LISTEN,
+    TALLYHOOK_PUBLIC_URL,
 };
 
 /// One setting, as the reference and `--help` show it.
@@ -235,6 +236,24 @@ pub const SETTINGS: &[Setting] = &[
         Some("7"),
         "days that bodies of finished deliveries are kept; their keys stay 30 days, dead letters \
          until they are requeued or discarded",
+    ),
+    setting(
+        TALLYHOOK_ENCRYPTION_KEYS,
+        None,
+        "keys of stored secrets, of `openssl rand -base64 32`, separated by white space: the first \
+         seals, all of them open; without it one is made in `tallyhook-keys` beside a SQLite \
+         database, and on PostgreSQL nothing is stored that would have to be sealed",
+    ),
+    setting(
+        "AUDIT_RETENTION_DAYS",
+        Some("365"),
+        "days that the record of administrative acts is kept",
+    ),
+    setting(
+        "GITHUB_CALLS_RETENTION_DAYS",
+        Some("30"),
+        "days that the record of requests to GitHub is kept; that of requests which change \
+         something there is kept for 365, or for these if they are more",
     ),
     setting(
         "WEBSOCKET_MAX_CLIENTS",

@@ -10,6 +10,7 @@ use super::calendars::CalendarTables;
 use super::channels::{
     ChannelConfig, NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL,
 };
+use super::encryption::{TALLYHOOK_ENCRYPTION_KEYS, check_file};
 use super::file::{FileLine, FileSettings, read_file};
 use super::http::{METRICS_TOKEN, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::nearest::{meant_value, nearest};
@@ -22,7 +23,7 @@ use super::{
 
 /// The settings that are secrets. Each can be read from a file, whose path is the value of the
 /// setting with `_FILE` after its name, so that it is in no environment.
-pub const SECRET_SETTINGS: [&str; 11] = [
+pub const SECRET_SETTINGS: [&str; 12] = [
     GITHUB_WEBHOOK_SECRET,
     GITHUB_TOKEN,
     GITHUB_APP_PRIVATE_KEY,
@@ -30,6 +31,7 @@ pub const SECRET_SETTINGS: [&str; 11] = [
     AMQP_URL,
     TALLYHOOK_ADMIN_TOKEN,
     TALLYHOOK_TOKEN,
+    TALLYHOOK_ENCRYPTION_KEYS,
     METRICS_TOKEN,
     SLACK_WEBHOOK_URL,
     NOTIFY_WEBHOOK_URL,
@@ -88,6 +90,9 @@ fn read_secret_files(values: &mut SourceValues) -> Result<(), ConfigError> {
             )));
         }
         let path = PathBuf::from(path.text.trim());
+        if secret == TALLYHOOK_ENCRYPTION_KEYS {
+            check_file(&path).map_err(wrong)?;
+        }
         let text = std::fs::read_to_string(&path).map_err(|error| {
             let kind = error.kind();
             wrong(format!(

@@ -9,14 +9,19 @@
 #![warn(clippy::unwrap_used)]
 
 mod account_logins;
+mod apps;
+mod audit;
 mod changes;
 mod columns;
 mod condition;
+mod connections;
+mod credentials;
 mod database;
 mod deliveries;
 mod error;
 mod facts;
 pub mod files;
+mod flows;
 mod github_host;
 mod leader;
 mod migrations;
@@ -27,6 +32,7 @@ mod planted_leaks;
 mod postgres;
 mod pull_requests;
 mod repository_names;
+mod sealed;
 mod sqlite;
 mod store;
 mod sync;
@@ -44,8 +50,18 @@ pub use tallyhook_core::domain::recording::{
     StoredPullRequest, VersionConflict,
 };
 
+pub use self::apps::StoredApp;
+pub use self::audit::{
+    AuditActor, AuditActorKind, AuditEvent, AuditFilter, AuditResult, AuditScope, AuditTarget,
+    CallEnd, CallFilter, CallOutcome, GithubCallRow, NewAuditEvent, NewCall, audited, describe_act,
+};
 pub use self::changes::{ChangeAudience, ChangeId, ChangeKind, ChangedThing, StoredChange};
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
+pub use self::connections::{EndedConnection, TeamConnection};
+pub use self::credentials::{
+    Credential, CredentialKind, CredentialState, NewCredential, NewRevocation, RefreshLease,
+    RefreshedTokens, ReplacedTokens, Revocation, RevocationCounts, SealedTokens, TokenOwner,
+};
 pub use self::deliveries::{
     AcceptOutcome, ClaimedDeliveries, DELIVERIES_LOOKED_AT, DISCARDED, DeadLetterGroup,
     DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryCounts, DeliveryFailure,
@@ -53,6 +69,7 @@ pub use self::deliveries::{
     PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
 };
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
+pub use self::flows::{Flow, FlowPurpose, NewFlow, TakenFlow};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
     AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, DigestRepositories,
@@ -71,6 +88,7 @@ pub use self::pull_requests::{
     LoadFilter, LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad,
     SortKey, StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
+pub use self::sealed::{SealedValue, SealingKeyId};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{

@@ -10,6 +10,7 @@ use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{
     Config, NotifyConfig as Notify, SettingOrigins, SettingSources as Sources,
 };
+use tallyhook::secrets::KeySource;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::signature::Secrets;
@@ -47,6 +48,9 @@ pub fn config(place: &Place) -> Config {
         numbers: NumberRules::default(),
         show_people: false,
         retention_days: 7,
+        audit_days: 365,
+        github_calls_days: 30,
+        key_source: KeySource::beside(&place.database_url),
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
         tasks: Config::new(&Sources::default()).ok().unwrap().tasks,

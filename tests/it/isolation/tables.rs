@@ -33,6 +33,7 @@ const FACTS: &[&str] = &[
 const OF_TEAMS: &[&str] = &[
     "api_tokens",
     "channels",
+    "github_connections",
     "invitations",
     "monitors",
     "notifications",
@@ -46,7 +47,7 @@ const OF_TEAMS: &[&str] = &[
 ];
 
 /// Rows of a team, and rows without one that are facts or the installation's.
-const OF_TEAMS_AND_ALL: &[&str] = &["changes", "outbox"];
+const OF_TEAMS_AND_ALL: &[&str] = &["audit_events", "changes", "github_calls", "outbox"];
 
 /// The installation's, for its operator.
 const OF_THE_INSTALLATION: &[&str] = &[
@@ -54,14 +55,18 @@ const OF_THE_INSTALLATION: &[&str] = &[
     "account_logins",
     "deliveries",
     "delivery_bodies",
+    "github_apps",
+    // Of a browser, which alone can take it.
+    "github_flows",
     "github_host",
     "poller",
     "retention",
+    "revocations",
     "teams",
 ];
 
 /// Of persons, who may be in several teams.
-const OF_PERSONS: &[&str] = &["sessions", "users"];
+const OF_PERSONS: &[&str] = &["github_credentials", "sessions", "users"];
 
 /// Statements that look rows of a team up without the team, and why they may.
 const WITHOUT_TEAM: &[(&str, &str)] = &[
