@@ -89,6 +89,10 @@ const WITHOUT_TEAM: &[(&str, &str)] = &[
         "old events go with all their notifications",
     ),
     (
+        "audit/sql.rs token_name",
+        "the row of an act names the token of its caller, by the digest",
+    ),
+    (
         "tokens/",
         "a token, session or ticket is looked up by its digest and names its team",
     ),
