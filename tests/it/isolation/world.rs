@@ -196,7 +196,7 @@ pub(super) async fn token(
         team,
         role,
         login: None,
-        created_by: None,
+        created_by,
         created_at: Utc::now(),
         expires_at: Some(Utc::now() + TimeDelta::minutes(minutes)),
     };
