@@ -133,10 +133,10 @@ async fn github(api: &ApiState) -> &'static str {
 
 /// Returns the state of stored secrets: degraded if a key is missing. Only what it sealed is locked.
 async fn secrets(api: &ApiState) -> &'static str {
-    match api.counts().await {
-        Ok(counts) if counts.sealed.is_empty() => "not_used",
-        Ok(counts) => match api.vault.keys() {
-            Ok(Some(keys)) if keys.opens_all(counts.sealed.keys()) => "ok",
+    match api.store.sealed_counts().await {
+        Ok(sealed) if sealed.is_empty() => "not_used",
+        Ok(sealed) => match api.vault.keys() {
+            Ok(Some(keys)) if keys.opens_all(sealed.keys()) => "ok",
             _ => "degraded",
         },
         Err(_) => "degraded",
@@ -234,7 +234,6 @@ fn stored_gauges(counts: &StoredCounts) -> String {
 )]
 fn set_gauges(counts: &StoredCounts) {
     let StoredCounts {
-        sealed: _,
         inbox,
         watches,
         last_round,

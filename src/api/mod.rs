@@ -2,6 +2,7 @@
 //! and requests for data from GitHub.
 
 mod access;
+mod act_records;
 mod acts;
 mod answers;
 mod audit;
@@ -77,8 +78,8 @@ pub use tallyhook_store::{
     NotificationState, RunState, SyncStatus, TaskCause,
 };
 use tallyhook_store::{
-    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, SealingKeyId, Store,
-    TeamId, TeamStore, TokenHash, WaitingFilter, WaitingGroup, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TeamId,
+    TeamStore, TokenHash, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -86,7 +87,7 @@ use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
-pub use self::acts::{CallRecord, RECORDS, record_of};
+pub use self::act_records::{CallRecord, RECORDS, record_of};
 pub(crate) use self::answers::{names_first, prefers_html};
 pub use self::audit::{AuditActorItem, AuditItem, AuditTargetItem, GithubCallItem, RecordFormat};
 pub(crate) use self::audit::{RecordFilter, RecordQuery};
@@ -216,8 +217,6 @@ pub struct CachedCounts(Mutex<Option<(Instant, StoredCounts)>>);
 /// The state of the store in numbers.
 #[derive(Clone, Debug)]
 struct StoredCounts {
-    /// The rows that each key has sealed, by table.
-    sealed: BTreeMap<SealingKeyId, BTreeMap<String, u64>>,
     inbox: DeliveryCounts,
     watches: WatchCounts,
     last_round: Option<Moment>,
@@ -248,7 +247,6 @@ impl ApiState {
             .waiting_totals(&filter, Utc::now().into())
             .await?;
         let counts = StoredCounts {
-            sealed: self.store.sealed_counts().await?,
             inbox: self.store.counts().await?,
             watches: self.store.watch_counts(self.watches_due()).await?,
             last_round: self.store.poller_stats().await?.last_sync_at,

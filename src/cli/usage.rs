@@ -64,7 +64,7 @@ mod tests {
         };
         for (line, words, help) in [
             ("t --bogus", "unexpected argument '--bogus' found", ""),
-            ("t serv", "similar subcommands exist: 'user', 'serve'", ""),
+            ("t migrat", "a similar subcommand exists: 'migrate'", ""),
             (
                 "t serve --role ingst",
                 "a similar value exists: 'ingest'",

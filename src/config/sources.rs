@@ -100,9 +100,8 @@ fn read_secret_files(values: &mut SourceValues) -> Result<(), ConfigError> {
             ))
         })?;
         if text.trim().is_empty() {
-            return Err(wrong(format!(
-                "the file that {path_setting} names is empty"
-            )));
+            let message = format!("the file that {path_setting} names is empty");
+            return Err(wrong(message));
         }
         let value = SourceValue {
             text,
@@ -455,11 +454,11 @@ mod tests {
 
     #[test]
     fn every_secret_is_read_from_the_file_that_its_setting_names() {
-        let folder = tempfile::tempdir().unwrap();
         for secret in SECRET_SETTINGS {
-            let path = folder.path().join(secret);
-            std::fs::write(&path, format!("  content of {secret}\r\n")).unwrap();
-            let path = path.to_str().unwrap();
+            // Its owner alone can read it.
+            let secret_file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&secret_file, format!("  content of {secret}\r\n")).unwrap();
+            let path = secret_file.path().to_str().unwrap();
             let (setting, key) = (format!("{secret}_FILE"), secret.to_lowercase());
             for sources in [
                 with_files(&[(&setting, path)], ""),
