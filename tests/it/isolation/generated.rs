@@ -207,9 +207,9 @@ fn parameters(ids: &PathIds) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("repo", format!("{}/{}", ids.owner, ids.name)),
         ("channel", ids.channel.clone()),
-        ("author", format!("{}mira111", CANARY)),
-        ("waiting_on", format!("github_team:{}team111", CANARY)),
-        ("github_team", format!("{}team111", CANARY)),
+        ("author", format!("{CANARY}mira111")),
+        ("waiting_on", format!("github_team:{CANARY}team111")),
+        ("github_team", format!("{CANARY}team111")),
         ("q", CANARY.to_owned()),
     ])
 }

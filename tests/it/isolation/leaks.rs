@@ -18,11 +18,6 @@ async fn each_planted_leak_is_found_by_the_canary_and_by_the_difference() {
         PlantedLeak::plant(None);
         assert!(!traces.is_empty(), "no trace of {leak:?}");
         assert!(!different.is_empty(), "no difference by {leak:?}");
-        println!(
-            "{leak:?}: {} traces, {} differences",
-            traces.len(),
-            different.len()
-        );
     }
     quiet.server.stop().await;
     busy.server.stop().await;
