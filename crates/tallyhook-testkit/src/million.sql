@@ -97,19 +97,19 @@ END $$;
 
 -- Twenty thousand tasks, the pull requests that name them or are linked to them, and a channel with
 -- notifications of two hundred thousand events.
-INSERT INTO tasks (id, task_key, title, status, repo_name, branch, created_at, updated_at, follow_due)
-SELECT md5(n::text)::uuid::text, 'PROJ-' || n, 'Make it faster', CASE n % 10 WHEN 0 THEN 'TODO' WHEN 1 THEN 'CODE_REVIEWING'
+INSERT INTO tasks (team_id, id, task_key, title, status, repo_name, branch, created_at, updated_at, follow_due)
+SELECT 1, md5(n::text)::uuid::text, 'PROJ-' || n, 'Make it faster', CASE n % 10 WHEN 0 THEN 'TODO' WHEN 1 THEN 'CODE_REVIEWING'
        ELSE 'DONE' END, 'acme-corp/service-' || n % 198 + 3, 'topic-' || n, created, created, (n > 19000)::int
 FROM (SELECT n, timestamptz '2026-01-01Z' + interval '1 minute' * n AS created FROM generate_series(1, 20000) n) computed;
 
 INSERT INTO mentions (task_key, repo_id, number)
 SELECT 'PROJ-' || number % 200000, repo_id, number FROM pull_requests WHERE number % 5 = 0;
 
-INSERT INTO task_links (task_id, repo_id, number, linked_at)
-SELECT md5(number::text)::uuid::text, repo_id, number, '2026-01-01Z' FROM pull_requests WHERE number <= 20000;
+INSERT INTO task_links (team_id, task_id, repo_id, number, linked_at)
+SELECT 1, md5(number::text)::uuid::text, repo_id, number, '2026-01-01Z' FROM pull_requests WHERE number <= 20000;
 
-INSERT INTO task_history (task_id, happened_at, recorded_at, new_status, cause)
-SELECT md5((n % 20000 + 1)::text)::uuid::text, '2026-01-01Z', '2026-01-01Z', 'DONE', 'pull_request'
+INSERT INTO task_history (team_id, task_id, happened_at, recorded_at, new_status, cause)
+SELECT 1, md5((n % 20000 + 1)::text)::uuid::text, '2026-01-01Z', '2026-01-01Z', 'DONE', 'pull_request'
 FROM generate_series(1, 100000) n;
 
 INSERT INTO outbox (kind, repo_id, repo_name, number, new_status, happened_at, sync_source, recorded_at)
@@ -117,9 +117,9 @@ SELECT 'pr_status_change', repo_id, 'acme-corp/service-' || repo_id, number, 'OP
        timestamptz '2026-02-20Z' + interval '4 seconds' * number
 FROM pull_requests WHERE number <= 200000 ORDER BY number;
 
-INSERT INTO channels (name, place) VALUES ('slack', 199900), ('webhook', 200000), ('no-more', 0);
+INSERT INTO channels (team_id, name, place) VALUES (1, 'slack', 199900), (1, 'webhook', 200000), (1, 'no-more', 0);
 
-INSERT INTO notifications (event_id, channel, subject, state, taken_up_at, next_attempt_at)
-SELECT id, 'webhook', 'pr ' || number, CASE WHEN id > 199500 THEN 'pending' WHEN id % 5000 = 1 THEN 'dead' ELSE 'sent' END,
+INSERT INTO notifications (team_id, event_id, channel, subject, state, taken_up_at, next_attempt_at)
+SELECT 1, id, 'webhook', 'pr ' || number, CASE WHEN id > 199500 THEN 'pending' WHEN id % 5000 = 1 THEN 'dead' ELSE 'sent' END,
        recorded_at, recorded_at
 FROM outbox;
