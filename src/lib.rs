@@ -8,6 +8,7 @@
 // Here and not in Cargo.toml, since tests and examples may unwrap.
 #![warn(clippy::unwrap_used)]
 
+pub mod accounts;
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod notify;
 pub mod process;
 pub mod relay;
 pub mod renumbering;
+pub mod secrets;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;

@@ -17,6 +17,7 @@ mod error;
 mod explain;
 mod explained_turns;
 mod freshness;
+mod github_sign_in;
 mod health;
 mod health_report;
 mod input;
@@ -106,6 +107,8 @@ pub use self::explain::ExplainedStep;
 pub(crate) use self::explain::flag_sentence;
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
+pub use self::github_sign_in::BegunFlows;
+pub(crate) use self::github_sign_in::{SentOn, begin_sign_in, finish_sign_in};
 pub use self::health_report::{HealthReport, QueueKind};
 pub use self::invitations::{InvitationCreated, InvitationItem};
 pub(crate) use self::invitations::{InviteBody, accept_invitation, create_link};
@@ -151,12 +154,16 @@ pub use self::waiting::{
 };
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
+use crate::accounts::GithubSignIn;
 use crate::config::{Config, PublicUrl, SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
+use crate::secrets::Vault;
 
 /// The state that every handler of the API shares.
 pub struct ApiState {
     pub store: Store,
+    /// The stored secrets.
+    pub vault: Vault,
     pub rules: Arc<NumberRules>,
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
@@ -166,6 +173,9 @@ pub struct ApiState {
     pub admin_token: Option<TokenHash>,
     pub wrong_tokens: WrongTokens,
     pub one_time_logins: Arc<OneTimeLogins>,
+    /// `None` if people do not sign in with GitHub.
+    pub sign_in: Option<Arc<GithubSignIn>>,
+    pub begun_flows: BegunFlows,
     /// The address for people, behind a proxy.
     pub public_url: Option<PublicUrl>,
     pub uses: Arc<RecentUses>,
@@ -429,6 +439,11 @@ pub(crate) fn public_address(request: &HttpRequest, path: &str) -> String {
             format!("{}://{}{path}", connection.scheme(), connection.host())
         }
     }
+}
+
+/// Returns true if the public address is one of plain HTTP, on this machine.
+fn is_public_plain(request: &HttpRequest) -> bool {
+    public_url(request).is_some_and(|url| url.origin().starts_with("http://"))
 }
 
 fn public_url(request: &HttpRequest) -> Option<&PublicUrl> {

@@ -1,6 +1,6 @@
-//! The cookie of a session.
+//! The cookies that are secrets: that of a session, and that of a browser on its way to GitHub.
 //!
-//! Its name begins with `__Host-`, which browsers accept over HTTPS alone, for this host alone. Below
+//! Their names begin with `__Host-`, which browsers accept over HTTPS alone, for this host alone. Below
 //! a path of a host that others share it is sent to that path alone, which that prefix forbids: then
 //! it is `__Secure-`. Over plain HTTP there are sessions on loopback only, by a name without one.
 
@@ -15,15 +15,67 @@ use super::auth::CSRF_FIELD;
 use super::base_path;
 
 pub(super) const NAME: &str = "__Host-tallyhook";
-const NAME_BELOW_A_PATH: &str = "__Secure-tallyhook";
-const PLAIN_NAME: &str = "tallyhook";
+
+/// The names of one cookie.
+pub(super) struct CookieNames {
+    secure: &'static str,
+    below_a_path: &'static str,
+    plain: &'static str,
+}
+
+/// The cookie of a session.
+pub(super) const SESSION: CookieNames = CookieNames {
+    secure: NAME,
+    below_a_path: "__Secure-tallyhook",
+    plain: "tallyhook",
+};
+
+/// The cookie of a browser that began to sign in with GitHub.
+pub(super) const FLOW: CookieNames = CookieNames {
+    secure: "__Host-tallyhook-flow",
+    below_a_path: "__Secure-tallyhook-flow",
+    plain: "tallyhook-flow",
+};
+
+impl CookieNames {
+    /// Returns the value that a request carries.
+    pub(super) fn read(&self, request: &HttpRequest) -> Option<String> {
+        // Elsewhere another host of the same domain could have set the plain one.
+        let plain = is_loopback(request).then_some(self.plain);
+        let secure = self.secure_name(request);
+        let mut names = [Some(secure), plain].into_iter().flatten();
+        names.find_map(|name| value(request, name))
+    }
+
+    fn secure_name(&self, request: &HttpRequest) -> &'static str {
+        match base_path(request) {
+            "" => self.secure,
+            _ => self.below_a_path,
+        }
+    }
+
+    /// Returns the `Set-Cookie` that lasts for `seconds`, for plain HTTP on this machine or for
+    /// HTTPS.
+    pub(super) fn set(
+        &self,
+        request: &HttpRequest,
+        value: &str,
+        seconds: i64,
+        is_plain: bool,
+    ) -> String {
+        let (name, secure) = match is_plain {
+            true => (self.plain, ""),
+            false => (self.secure_name(request), "; Secure"),
+        };
+        let path = Some(base_path(request)).filter(|path| !path.is_empty());
+        let path = path.unwrap_or("/");
+        format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    }
+}
 
 /// Returns the value of the session's cookie that a request carries.
 pub(super) fn read(request: &HttpRequest) -> Option<String> {
-    // Elsewhere another host of the same domain could have set the plain one.
-    let plain = is_loopback(request).then_some(PLAIN_NAME);
-    let mut names = [Some(secure_name(request)), plain].into_iter().flatten();
-    names.find_map(|name| value(request, name))
+    SESSION.read(request)
 }
 
 fn value(request: &HttpRequest, name: &str) -> Option<String> {
@@ -36,23 +88,10 @@ fn value(request: &HttpRequest, name: &str) -> Option<String> {
     })
 }
 
-fn secure_name(request: &HttpRequest) -> &'static str {
-    match base_path(request) {
-        "" => NAME,
-        _ => NAME_BELOW_A_PATH,
-    }
-}
-
 /// Returns the `Set-Cookie` of a new session, which lasts for `seconds`; with 0 and no value of one
 /// that has ended.
 pub(super) fn set(request: &HttpRequest, value: &str, seconds: i64) -> String {
-    let (name, secure) = match is_plain(request) {
-        true => (PLAIN_NAME, ""),
-        false => (secure_name(request), "; Secure"),
-    };
-    let path = Some(base_path(request)).filter(|path| !path.is_empty());
-    let path = path.unwrap_or("/");
-    format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    SESSION.set(request, value, seconds, is_plain(request))
 }
 
 /// Returns the token that a page of a session puts into its forms. It is made of the cookie's value

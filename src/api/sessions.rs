@@ -18,7 +18,9 @@ use super::error::{ApiError, ApiErrorBody};
 use super::page::Page;
 use super::request_body::STRANGERS_FORM;
 use super::session_cookie::{self, csrf_token, header, is_loopback};
-use super::{ApiState, answers, auth, base_path, request_body, rfc3339, same_origin};
+use super::{
+    ApiState, answers, auth, base_path, is_public_plain, request_body, rfc3339, same_origin,
+};
 
 /// A session ends after so long, however much it is used.
 const SESSION_LIFETIME: TimeDelta = TimeDelta::days(30);
@@ -262,8 +264,26 @@ pub(crate) async fn start_of_person(
     team: Option<TeamId>,
 ) -> Result<String, ApiError> {
     refuse_plain(request)?;
-    let (_, set_cookie) = store_session(api, request, SessionOwner::Person(user), team).await?;
-    Ok(set_cookie)
+    let cookie = store_session(api, request, SessionOwner::Person(user), team).await?;
+    let seconds = SESSION_LIFETIME.num_seconds();
+    Ok(session_cookie::set(request, &cookie, seconds))
+}
+
+/// Starts a session of a person whom GitHub has shown, at the public address. A browser states no
+/// origin there, since it comes from another site.
+///
+/// # Errors
+/// If the database fails.
+pub(super) async fn start_at_public_url(
+    api: &ApiState,
+    request: &HttpRequest,
+    user: UserId,
+    team: Option<TeamId>,
+) -> Result<String, ApiError> {
+    let cookie = store_session(api, request, SessionOwner::Person(user), team).await?;
+    let seconds = SESSION_LIFETIME.num_seconds();
+    let is_plain = is_public_plain(request);
+    Ok(session_cookie::SESSION.set(request, &cookie, seconds, is_plain))
 }
 
 /// Starts a session with the rights of the token of this digest.
@@ -275,23 +295,22 @@ async fn start(
     let caller = KnownCaller::of(api, &CallerCredential::Token(token)).await?;
     let refuse = || api.wrong_tokens.refuse(auth::peer(request), true);
     let caller = caller.ok_or_else(refuse)?;
-    let (cookie, set_cookie) =
-        store_session(api, request, SessionOwner::Token(token), None).await?;
+    let cookie = store_session(api, request, SessionOwner::Token(token), None).await?;
+    let seconds = SESSION_LIFETIME.num_seconds();
     Ok(StartedSession {
         caller,
+        set_cookie: session_cookie::set(request, &cookie, seconds),
         cookie,
-        set_cookie,
     })
 }
 
-/// Stores a session in place of the one of this browser. Returns the cookie's value, and the header
-/// that sets it.
+/// Stores a session in place of the one of this browser. Returns the cookie's value.
 async fn store_session(
     api: &ApiState,
     request: &HttpRequest,
     owner: SessionOwner,
     team: Option<TeamId>,
-) -> Result<(String, String), ApiError> {
+) -> Result<String, ApiError> {
     // A value of its own for each session: one that was in the browser before is never taken up.
     let cookie = auth::random_text();
     let now = Utc::now();
@@ -309,8 +328,7 @@ async fn store_session(
     api.store
         .start_session(&session, session_times(now))
         .await?;
-    let set_cookie = session_cookie::set(request, &cookie, SESSION_LIFETIME.num_seconds());
-    Ok((cookie, set_cookie))
+    Ok(cookie)
 }
 
 /// Refuses a page that was loaded over plain HTTP from another machine: the token would cross the

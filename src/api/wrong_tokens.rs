@@ -79,7 +79,7 @@ impl RecentTokens {
 }
 
 /// Returns the network of a peer, which with IPv6 has 2^64 addresses of its own.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 => v4,

@@ -29,6 +29,7 @@ use crate::config::{Config, GITHUB_API_URL, PublicUrl, TALLYHOOK_PUBLIC_URL, Web
 use crate::dashboard::{Links, is_taken};
 use crate::ingest::{Ingest, IngestLimits};
 use crate::notify::{self, HintFeed, RetryPolicy};
+use crate::secrets::Vault;
 use crate::telemetry;
 
 /// A running Tallyhook.
@@ -45,6 +46,7 @@ pub struct RunningServer {
     queue: Option<Arc<Queue>>,
     tasks: BackgroundTasks,
     secrets: watch::Sender<WebhookSecrets>,
+    vault: Vault,
 }
 
 /// The roles of a process.
@@ -198,13 +200,15 @@ impl RunningServer {
             queue: parts.queue,
             tasks,
             secrets,
+            vault: parts.vault,
         })
     }
 
     /// Replaces the webhook secrets by those of new settings, for every request that is verified
-    /// from now on.
+    /// from now on, and the keys of stored secrets.
     pub fn replace_secrets(&self, config: &Config) {
         self.secrets.send_replace(config.secrets_in_force());
+        self.vault.replace_source(config.key_source.clone());
     }
 
     /// Waits until every stored delivery is finished.

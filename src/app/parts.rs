@@ -17,12 +17,14 @@ use tokio::task::JoinSet;
 use super::shutdown::BackgroundTasks;
 use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
+use crate::accounts::GithubSignIn;
 use crate::api::{self, ApiState, DefaultRepository, OneTimeLogins, RecentUses, auth};
 use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier, team_of_settings};
 use crate::process::Worker;
 use crate::relay::Relay;
 use crate::renumbering::Renumbering;
+use crate::secrets::Vault;
 use crate::sync::fetch::PullRequestFetcher;
 use crate::sync::poller::Poller;
 use crate::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower, WorktreeCleaner};
@@ -37,6 +39,8 @@ pub(super) struct SharedParts {
     pub(super) queue: Option<Arc<Queue>>,
     /// `None` without credentials.
     pub(super) github: Option<Client>,
+    pub(super) vault: Vault,
+    sign_in: Option<Arc<GithubSignIn>>,
     channels: Arc<Channels>,
     default_repository: Option<DefaultRepository>,
     uses: Arc<RecentUses>,
@@ -59,7 +63,12 @@ impl SharedParts {
             None
         };
         let github = github_client(config)?;
+        let host = config.github_api_url.to_string();
+        let vault = Vault::new(store.clone(), config.key_source.clone(), host);
+        let sign_in = GithubSignIn::of_settings(config, github.as_ref(), &vault)?;
         Ok(Self {
+            vault,
+            sign_in,
             store,
             queue,
             github,
@@ -97,12 +106,15 @@ impl SharedParts {
     ) -> ApiState {
         ApiState {
             store: self.store.clone(),
+            vault: self.vault.clone(),
             rules: Arc::new(config.numbers.clone()),
             show_people: config.show_people,
             default_repository: self.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),
             one_time_logins: self.one_time_logins.clone(),
+            sign_in: self.sign_in.clone(),
+            begun_flows: api::BegunFlows::default(),
             public_url: config.public_url.clone(),
             uses: self.uses.clone(),
             queue: self.queue.clone(),

@@ -10,7 +10,7 @@ use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
 
-use super::{Config, ConfigError, SettingSources, channels};
+use super::{Config, ConfigError, SettingSources, channels, sign_in};
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
 pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
@@ -197,11 +197,15 @@ pub(super) fn api_url(sources: &SettingSources) -> Result<ApiUrl, ConfigError> {
             format!("{GITHUB_API_URL} is wrong: {expected}"),
         )
     };
-    sources
+    let api: ApiUrl = sources
         .value(GITHUB_API_URL)
         .unwrap_or_default()
         .parse()
-        .map_err(wrong)
+        .map_err(wrong)?;
+    Ok(match sign_in::web_url(sources)? {
+        Some(web) => api.with_web(web),
+        None => api,
+    })
 }
 
 /// Returns the GitHub that the settings name. Without its address and without credentials they name

@@ -1,8 +1,9 @@
 //! Settings of the HTTP server: addresses, admin token, WebSocket clients.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use actix_web::http::uri::Authority;
 use reqwest::Url;
 
 use super::{ConfigError, SettingSources, redacted_url};
@@ -55,6 +56,17 @@ impl PublicUrl {
     /// Returns scheme, host and port, as a browser states them.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// Returns true if nobody on the way reads what is sent there: over HTTPS, or on this machine.
+    pub fn keeps_secrets(&self) -> bool {
+        let host = self.origin.strip_prefix("http://");
+        let host = host.and_then(|host| host.parse::<Authority>().ok());
+        host.is_none_or(|host| {
+            let name = host.host().trim_start_matches('[').trim_end_matches(']');
+            let address = name.parse::<IpAddr>();
+            name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        })
     }
 
     /// Returns the path without a slash at its end: empty, or such as `/tallyhook`.

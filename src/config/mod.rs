@@ -11,6 +11,7 @@ mod channel_hours;
 mod channel_secret;
 mod channels;
 mod database;
+mod encryption;
 mod error;
 mod file;
 mod github;
@@ -22,6 +23,7 @@ mod process;
 mod redacted;
 mod secrets;
 mod settings;
+mod sign_in;
 mod sources;
 mod sync;
 mod tasks;
@@ -37,7 +39,7 @@ use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
-use tallyhook_github_client::{ApiUrl, Credentials};
+use tallyhook_github_client::{ApiUrl, Credentials, OauthApp};
 use tallyhook_store::DEFAULT_TEAM;
 
 pub use self::channel_hours::{ChannelHours, ChannelSchedule, DailyDigest};
@@ -46,6 +48,7 @@ pub use self::channels::{
     CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
+pub use self::encryption::TALLYHOOK_ENCRYPTION_KEYS;
 pub use self::error::ConfigError;
 pub use self::github::{
     GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
@@ -62,10 +65,12 @@ pub use self::process::{fix_allocator_limits, handed_over_sockets, log_filter};
 pub use self::redacted::redacted_url;
 pub use self::secrets::WeakSecret;
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
+pub use self::sign_in::{GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL, SIGN_IN, SignInMode};
 pub use self::sources::{SECRET_SETTINGS, SecretFile, SetSetting, SettingOrigins, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
 pub use self::zones::NamedZone;
+use crate::secrets::KeySource;
 
 /// The settings in force. Without `Debug`, since some of them are secrets.
 #[derive(Clone)]
@@ -75,7 +80,11 @@ pub struct Config {
     pub hook_secret: Option<HookSecret>,
     /// `None` sends no request to GitHub.
     pub github_credentials: Option<Credentials>,
+    /// With the address of the web site, if it is known.
     pub github_api_url: ApiUrl,
+    /// The client of OAuth; `None` connects and signs in nobody.
+    pub oauth_app: Option<OauthApp>,
+    pub sign_in: SignInMode,
     /// The GitHub of the installation, if the settings say so.
     pub github_host: Option<GithubHost>,
     /// `owner/name`.
@@ -99,6 +108,8 @@ pub struct Config {
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
     pub retention_days: u32,
+    /// The keys of stored secrets.
+    pub key_source: KeySource,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
     pub sync: SyncConfig,
@@ -122,6 +133,8 @@ impl Config {
             hook_secret: github::hook_secret(sources),
             github_credentials: github::credentials(sources)?,
             github_api_url: github::api_url(sources)?,
+            oauth_app: sign_in::oauth_app(sources)?,
+            sign_in: sign_in::mode(sources)?,
             github_host: github::host(sources)?,
             default_repository: github::default_repository(sources)?,
             default_repository_team: github::default_repository_team(sources)?,
@@ -141,6 +154,7 @@ impl Config {
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
+            key_source: encryption::key_source(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,
             tasks: TaskConfig::new(sources)?,
@@ -149,6 +163,7 @@ impl Config {
         };
         config.notify.check_schedules(&config.numbers.calendars)?;
         config.notify.check_teams(&config.calendar_teams)?;
+        config.check_sign_in()?;
         Ok(config)
     }
 

@@ -10,8 +10,9 @@ use super::origin::{AI_ACCOUNTS, AI_BRANCHES, AI_LABELS};
 use super::tasks::TASK_KEY_PATTERNS;
 use super::waiting::REQUIRED_APPROVALS;
 use super::{
-    DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
-    GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN, TALLYHOOK_PUBLIC_URL,
+    DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_CLIENT_ID,
+    GITHUB_CLIENT_SECRET, GITHUB_TOKEN, GITHUB_URL, GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE,
+    SIGN_IN, TALLYHOOK_ENCRYPTION_KEYS, TALLYHOOK_LISTEN, TALLYHOOK_PUBLIC_URL,
 };
 
 /// One setting, as the reference and `--help` show it.
@@ -62,6 +63,27 @@ pub const SETTINGS: &[Setting] = &[
         Some("https://api.github.com"),
         "base URL of GitHub's API; for an Enterprise Server https://HOST/api/v3; deliveries of \
          another GitHub are refused",
+    ),
+    setting(
+        GITHUB_URL,
+        None,
+        "base URL of GitHub's web site, where it does not follow from that of the API",
+    ),
+    setting(
+        GITHUB_CLIENT_ID,
+        None,
+        "client id of the GitHub App or OAuth App that people sign in with; its callback URL is \
+         TALLYHOOK_PUBLIC_URL with /github/callback",
+    ),
+    setting(
+        GITHUB_CLIENT_SECRET,
+        None,
+        "the client secret that belongs to it",
+    ),
+    setting(
+        SIGN_IN,
+        Some("off"),
+        "github lets people sign in with their account at GitHub; off leaves tokens and links",
     ),
     setting(
         "GITHUB_REPO_OWNER",
@@ -235,6 +257,13 @@ pub const SETTINGS: &[Setting] = &[
         Some("7"),
         "days that bodies of finished deliveries are kept; their keys stay 30 days, dead letters \
          until they are requeued or discarded",
+    ),
+    setting(
+        TALLYHOOK_ENCRYPTION_KEYS,
+        None,
+        "keys of stored secrets, of `openssl rand -base64 32`, separated by white space: the first \
+         seals, all of them open; without it one is made in `tallyhook-keys` beside a SQLite \
+         database, and on PostgreSQL nothing is stored that would have to be sealed",
     ),
     setting(
         "WEBSOCKET_MAX_CLIENTS",

@@ -10,27 +10,30 @@ use super::calendars::CalendarTables;
 use super::channels::{
     ChannelConfig, NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL,
 };
+use super::encryption::{TALLYHOOK_ENCRYPTION_KEYS, check_file};
 use super::file::{FileLine, FileSettings, read_file};
 use super::http::{METRICS_TOKEN, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::nearest::{meant_value, nearest};
 use super::settings::default_of;
 use super::waiting::DefaultReviewers;
 use super::{
-    AMQP_URL, ConfigError, DATABASE_URL, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
-    GITHUB_WEBHOOK_SECRET, SETTINGS,
+    AMQP_URL, ConfigError, DATABASE_URL, GITHUB_APP_PRIVATE_KEY, GITHUB_CLIENT_SECRET,
+    GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET, SETTINGS,
 };
 
 /// The settings that are secrets. Each can be read from a file, whose path is the value of the
 /// setting with `_FILE` after its name, so that it is in no environment.
-pub const SECRET_SETTINGS: [&str; 11] = [
+pub const SECRET_SETTINGS: [&str; 13] = [
     GITHUB_WEBHOOK_SECRET,
     GITHUB_TOKEN,
     GITHUB_APP_PRIVATE_KEY,
+    GITHUB_CLIENT_SECRET,
     DATABASE_URL,
     AMQP_URL,
     TALLYHOOK_ADMIN_TOKEN,
     TALLYHOOK_TOKEN,
     METRICS_TOKEN,
+    TALLYHOOK_ENCRYPTION_KEYS,
     SLACK_WEBHOOK_URL,
     NOTIFY_WEBHOOK_URL,
     NOTIFY_WEBHOOK_SECRET,
@@ -88,6 +91,9 @@ fn read_secret_files(values: &mut SourceValues) -> Result<(), ConfigError> {
             )));
         }
         let path = PathBuf::from(path.text.trim());
+        if secret == TALLYHOOK_ENCRYPTION_KEYS {
+            check_file(&path).map_err(wrong)?;
+        }
         let text = std::fs::read_to_string(&path).map_err(|error| {
             let kind = error.kind();
             wrong(format!(

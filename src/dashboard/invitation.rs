@@ -9,6 +9,7 @@ use super::layout::{self, Document};
 use super::links::Links;
 use super::page::{HTML, PageResult, with_page};
 use super::routes::PageRoute;
+use super::sign_in::address as sign_in_address;
 use super::words;
 use crate::api::{ApiError, ApiState, InvitationOffer, KnownCaller, accept_invitation, form_token};
 
@@ -87,10 +88,18 @@ fn over(request: &HttpRequest) -> Markup {
 
 fn sign_in_first(request: &HttpRequest, offer: &InvitationOffer) -> Markup {
     let document = Document::of(request);
+    let api = request.app_data::<web::Data<ApiState>>();
     let body = html! {
         (invited(offer))
-        p { "Sign in as the person who is invited, then open this link again." }
-        p .actions { a href=(format!("{}/login", document.base)) { "Sign in" } }
+        @if api.is_some_and(|api| api.offers_github()) {
+            p { "Sign in as the person who is invited: that uses the link." }
+            p .actions {
+                a href=(sign_in_address(&document.base, request.path())) { "Sign in with GitHub and join" }
+            }
+        } @else {
+            p { "Sign in as the person who is invited, then open this link again." }
+            p .actions { a href=(format!("{}/login", document.base)) { "Sign in" } }
+        }
     };
     document.markup("Invitation", &html! {}, &body)
 }

@@ -9,6 +9,7 @@ use super::layout::Document;
 use super::links::Links;
 use super::page::{HTML, PageError, PageResult, with_page};
 use super::routes::PageRoute;
+use super::sign_in::address as sign_in_address;
 use crate::api::{
     ApiError, ApiState, KnownCaller, StartedSession, is_own_path, sign_in, sign_in_once,
 };
@@ -37,7 +38,12 @@ async fn login(
             .insert_header((LOCATION, links.path(&next)))
             .finish());
     }
-    let page = form(&request, &next, None);
+    let problem = form_urlencoded::parse(request.query_string().as_bytes())
+        .any(|(name, value)| name == "problem" && value == "access_denied");
+    let problem = problem.then_some(
+        "GitHub was not allowed to sign you in. Press “Sign in with GitHub”, and allow it there.",
+    );
+    let page = form(&request, &next, problem);
     Ok(HttpResponse::Ok()
         .insert_header(HTML)
         .body(page.into_string()))
@@ -125,7 +131,14 @@ fn refused(request: &HttpRequest, error: &ApiError) -> HttpResponse {
 
 fn form(request: &HttpRequest, next: &str, error: Option<&str>) -> Markup {
     let document = Document::of(request);
+    let api = request.app_data::<web::Data<ApiState>>();
+    let offers_github = api.is_some_and(|api| api.offers_github());
     let body = html! {
+        @if offers_github {
+            p .actions {
+                a href=(sign_in_address(&document.base, next)) { "Sign in with GitHub" }
+            }
+        }
         form .login method="post" action=(format!("{}/login", document.base)) {
             @if let Some(error) = error { p #error .error role="alert" { (error) } }
             label for="token" { "Token" }

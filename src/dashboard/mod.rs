@@ -31,6 +31,7 @@ mod repository;
 mod routes;
 mod rows;
 mod settings;
+mod sign_in;
 mod sync_run;
 mod task;
 mod tasks;

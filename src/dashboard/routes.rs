@@ -17,7 +17,7 @@ use super::page::{PageError, with_page};
 use super::{
     assets, channels, dead_letters, deliveries, explain, flow, health, invitation, layout, load,
     login, members, overview, preferences, pull_request, pull_requests, repositories, repository,
-    settings, sync_run, task, tasks, teams,
+    settings, sign_in, sync_run, task, tasks, teams,
 };
 use crate::api::{AccessRole, ApiError, PageTeam, admit_page, names_first, prefers_html, unrouted};
 
@@ -125,6 +125,7 @@ fn all() -> Vec<PageRoute> {
         repositories::routes(),
         repository::routes(),
         settings::routes(),
+        sign_in::routes(),
         sync_run::routes(),
         task::routes(),
         tasks::routes(),
@@ -192,6 +193,17 @@ static METHODS: LazyLock<Vec<(ResourceDef, Method)>> = LazyLock::new(|| {
         .map(|call| (ResourceDef::new(call.path), call.method))
         .collect()
 });
+
+/// Returns true if an address of this server is that of a page for people who have signed in.
+pub(super) fn is_page(address: &str) -> bool {
+    static PAGES: LazyLock<Vec<ResourceDef>> = LazyLock::new(|| {
+        let calls = page_calls().into_iter();
+        let pages = calls.filter(|call| call.method == Method::GET && call.role.is_some());
+        pages.map(|call| ResourceDef::new(call.path)).collect()
+    });
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    PAGES.iter().any(|pattern| pattern.is_match(path))
+}
 
 /// Answers a request that neither a page nor a call of the API takes.
 async fn missing(request: HttpRequest) -> HttpResponse {

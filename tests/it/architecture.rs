@@ -7,8 +7,9 @@ use std::path::Path;
 use testkit::root;
 
 /// The modules of the root package: each uses those before it only.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 20] = [
     "clock",
+    "secrets",
     "config",
     "logging",
     "telemetry",
@@ -22,6 +23,7 @@ const ORDER: [&str; 18] = [
     "sync",
     "tasks",
     "doctor",
+    "accounts",
     "api",
     "dashboard",
     "app",

@@ -37,6 +37,7 @@ mod refetch;
 mod report;
 mod repositories;
 mod sessions;
+mod sign_in;
 mod statistics;
 mod store;
 mod strangers;

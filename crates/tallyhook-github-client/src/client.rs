@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use parking_lot::Mutex;
 use reqwest::{Method, Url};
 use serde::Serialize;
@@ -25,7 +26,7 @@ use super::request::{ApiRequest, CachedEtag, DEFAULT_MAX_BYTES, RequestAccess};
 use super::response::{FinalResponse, etag, next_page, parse_json};
 use super::send::{SendOptions, SendProgress};
 use super::statistics::ClientStatistics;
-use super::token::ClientSecret;
+use super::token::{ClientSecret, Token};
 use super::transport::{RESPONSE_TIMEOUT, Transport};
 
 /// The time limit of [`Client::probe`].
@@ -97,6 +98,17 @@ impl Client {
             },
             identity: None,
         })
+    }
+
+    /// Returns a client without credentials of its own, for the requests of accounts and of OAuth.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up on this machine.
+    pub fn without_settings(api: ApiUrl, clock: Clock, timeout: Duration) -> anyhow::Result<Self> {
+        // It is never sent: the requests of the handle itself are anonymous.
+        let placeholder = Token::parse("none").context("the placeholder is no token")?;
+        let client = Self::with(api, Credentials::Token(placeholder), clock, timeout)?;
+        Ok(client.without_credentials())
     }
 
     /// Returns a handle of the account `name` with these credentials, with a count of its own.

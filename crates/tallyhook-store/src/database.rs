@@ -312,7 +312,7 @@ pub(crate) enum Value<'q> {
     Bool(bool),
     Int(Option<i64>),
     Text(Option<Cow<'q, str>>),
-    Bytes(&'q [u8]),
+    Bytes(Option<&'q [u8]>),
     Millis(Option<Moment>),
     Seconds(Option<Timestamp>),
 }
@@ -350,7 +350,7 @@ impl ToSql for Value<'_> {
             Self::Text(value) => value
                 .as_deref()
                 .map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())),
-            Self::Bytes(value) => ValueRef::Blob(value),
+            Self::Bytes(value) => value.map_or(ValueRef::Null, ValueRef::Blob),
             Self::Millis(value) => int(value.map(|at| at.timestamp_millis())),
             Self::Seconds(value) => int(value.map(Timestamp::epoch)),
         }))
@@ -375,7 +375,8 @@ value_from! {
     Option<&'q str> => value => Self::Text(value.map(Cow::Borrowed));
     String => value => Self::Text(Some(Cow::Owned(value)));
     Option<String> => value => Self::Text(value.map(Cow::Owned));
-    &'q [u8] => value => Self::Bytes(value);
+    &'q [u8] => value => Self::Bytes(Some(value));
+    Option<&'q [u8]> => value => Self::Bytes(value);
     Millis => value => Self::Millis(Some(value.0));
     Option<Millis> => value => Self::Millis(value.map(|Millis(at)| at));
     Seconds => value => Self::Seconds(Some(value.0));

@@ -9,14 +9,18 @@
 #![warn(clippy::unwrap_used)]
 
 mod account_logins;
+mod apps;
 mod changes;
 mod columns;
 mod condition;
+mod connections;
+mod credentials;
 mod database;
 mod deliveries;
 mod error;
 mod facts;
 pub mod files;
+mod flows;
 mod github_host;
 mod leader;
 mod migrations;
@@ -26,6 +30,7 @@ mod outbox;
 mod postgres;
 mod pull_requests;
 mod repository_names;
+mod sealed;
 mod sqlite;
 mod store;
 mod sync;
@@ -43,8 +48,14 @@ pub use tallyhook_core::domain::recording::{
     StoredPullRequest, VersionConflict,
 };
 
+pub use self::apps::StoredApp;
 pub use self::changes::{ChangeAudience, ChangeId, ChangeKind, ChangedThing, StoredChange};
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
+pub use self::connections::{EndedConnection, TeamConnection};
+pub use self::credentials::{
+    Credential, CredentialKind, CredentialState, NewCredential, NewRevocation, RefreshLease,
+    RefreshedTokens, ReplacedTokens, Revocation, RevocationCounts, SealedTokens, TokenOwner,
+};
 pub use self::deliveries::{
     AcceptOutcome, ClaimedDeliveries, DELIVERIES_LOOKED_AT, DISCARDED, DeadLetterGroup,
     DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryCounts, DeliveryFailure,
@@ -52,6 +63,7 @@ pub use self::deliveries::{
     PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
 };
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
+pub use self::flows::{Flow, FlowPurpose, NewFlow, TakenFlow};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
     AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, DigestRepositories,
@@ -68,6 +80,7 @@ pub use self::pull_requests::{
     LoadFilter, LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad,
     SortKey, StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
+pub use self::sealed::{SealedValue, SealingKeyId};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
@@ -84,7 +97,8 @@ pub use self::team_store::TeamStore;
 pub use self::teams::{
     AcceptedInvitation, DEFAULT_TEAM, InvitationId, InvitationOffer, InvitationOutcome,
     InvitationRecord, InvitedPerson, MemberAddition, MemberChange, MemberRecord, MemberSource,
-    Membership, NewInvitation, NewTeamRule, RuleId, RuleMemberships, TeamId, TeamRecord, TeamRule,
+    Membership, NewInvitation, NewTeamRule, RuleAnswers, RuleId, RuleMemberships, TeamId,
+    TeamRecord, TeamRule,
 };
 pub use self::tokens::{
     AccessRole, ApiToken, NewSession, NewToken, SessionGrant, SessionHolder, SessionId,

@@ -8,8 +8,9 @@ use serde_json::Value;
 use tallyhook::api::{AccessRole, DEFAULT_TEAM, TokenOrder};
 use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{
-    Config, NotifyConfig as Notify, SettingOrigins, SettingSources as Sources,
+    Config, NotifyConfig as Notify, SettingOrigins, SettingSources as Sources, SignInMode,
 };
+use tallyhook::secrets::KeySource;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::signature::Secrets;
@@ -34,6 +35,8 @@ pub fn config(place: &Place) -> Config {
         hook_secret: HookSecret::first_of("a-secret-of-the-tests"),
         github_credentials: None,
         github_api_url: "http://127.0.0.1:1".parse().unwrap(),
+        oauth_app: None,
+        sign_in: SignInMode::Off,
         github_host: None,
         default_repository: Some("acme-corp/api-server".to_owned()),
         default_repository_team: None,
@@ -47,6 +50,7 @@ pub fn config(place: &Place) -> Config {
         numbers: NumberRules::default(),
         show_people: false,
         retention_days: 7,
+        key_source: KeySource::beside(&place.database_url),
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
         tasks: Config::new(&Sources::default()).ok().unwrap().tasks,

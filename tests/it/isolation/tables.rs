@@ -33,6 +33,7 @@ const FACTS: &[&str] = &[
 const OF_TEAMS: &[&str] = &[
     "api_tokens",
     "channels",
+    "github_connections",
     "invitations",
     "monitors",
     "notifications",
@@ -54,14 +55,17 @@ const OF_THE_INSTALLATION: &[&str] = &[
     "account_logins",
     "deliveries",
     "delivery_bodies",
+    "github_apps",
+    "github_flows",
     "github_host",
     "poller",
     "retention",
+    "revocations",
     "teams",
 ];
 
 /// Of persons, who may be in several teams.
-const OF_PERSONS: &[&str] = &["sessions", "users"];
+const OF_PERSONS: &[&str] = &["github_credentials", "sessions", "sign_ins", "users"];
 
 /// Statements that look rows of a team up without the team, and why they may.
 const WITHOUT_TEAM: &[(&str, &str)] = &[

@@ -10,5 +10,5 @@ pub use self::invitations::{
     InvitedPerson, NewInvitation,
 };
 pub use self::members::{MemberAddition, MemberChange, MemberRecord, MemberSource, Membership};
-pub use self::rules::{NewTeamRule, RuleId, RuleMemberships, TeamRule};
+pub use self::rules::{NewTeamRule, RuleAnswers, RuleId, RuleMemberships, TeamRule};
 pub use self::team::{DEFAULT_TEAM, TeamId, TeamRecord};

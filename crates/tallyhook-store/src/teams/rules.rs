@@ -1,7 +1,7 @@
 //! Rules: the members of an organisation at GitHub, or of one of its teams, are members of a team.
 //! GitHub is not asked here: a caller says which rules hold for a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::FromRow;
 
@@ -43,6 +43,13 @@ impl NewTeamRule<'_> {
         self.github_org.eq_ignore_ascii_case(&rule.github_org)
             && team(self.github_team) == team(rule.github_team.as_deref())
     }
+}
+
+/// The rules that hold for a person, and those about which GitHub did not answer.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleAnswers<'a> {
+    pub holding: &'a [RuleId],
+    pub unanswered: &'a [RuleId],
 }
 
 /// The teams in which the rules changed a person's membership.
@@ -148,11 +155,32 @@ impl Store {
         holding: &[RuleId],
         now: Moment,
     ) -> Result<RuleMemberships> {
+        let answers = RuleAnswers {
+            holding,
+            unanswered: &[],
+        };
+        self.apply_rule_answers(user, answers, now).await
+    }
+
+    /// Does the same where GitHub did not answer about some rules: in their teams the person keeps
+    /// at least the role that it has, as of the time when it was last confirmed.
+    pub async fn apply_rule_answers(
+        &self,
+        user: UserId,
+        RuleAnswers {
+            holding,
+            unanswered,
+        }: RuleAnswers<'_>,
+        now: Moment,
+    ) -> Result<RuleMemberships> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
         transaction.lock(Lock::Members).await?;
-        let mut granted = BTreeMap::new();
+        let (mut granted, mut undecided) = (BTreeMap::new(), BTreeSet::new());
         for rule in transaction.rules_of(None).await? {
+            if unanswered.contains(&rule.id) {
+                undecided.insert(rule.team);
+            }
             if holding.contains(&rule.id) {
                 let role = granted.entry(rule.team).or_insert(rule.role);
                 *role = rule.role.max(*role);
@@ -166,7 +194,8 @@ impl Store {
         for (team, Name(role), Name(source)) in known {
             let team = TeamId(team);
             let wanted = granted.remove(&team);
-            if source != MemberSource::Rule {
+            let keeps = undecided.contains(&team) && wanted.is_none_or(|wanted| wanted < role);
+            if source != MemberSource::Rule || keeps {
                 continue;
             }
             if wanted != Some(role) {

@@ -1,0 +1,10 @@
+-- The tokens that GitHub issued to its App within the last hour, since people signed in. With too many of one person GitHub ends
+-- the oldest, which may be a connection's.
+CREATE TABLE sign_ins (
+    user_id      INTEGER NOT NULL REFERENCES users (id),
+    -- SHA-256 of the browser's cookie, hexadecimal.
+    browser_hash TEXT    NOT NULL,
+    at           INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX sign_ins_by_time ON sign_ins (at);
