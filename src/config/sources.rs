@@ -94,12 +94,9 @@ fn read_secret_files(values: &mut SourceValues) -> Result<(), ConfigError> {
         if secret == TALLYHOOK_ENCRYPTION_KEYS {
             check_file(&path).map_err(wrong)?;
         }
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            let kind = error.kind();
-            wrong(format!(
-                "{path_setting} is not the path of a readable file: {kind}"
-            ))
-        })?;
+        let unreadable = format!("{path_setting} is not the path of a readable file");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| wrong(format!("{unreadable}: {}", error.kind())))?;
         if text.trim().is_empty() {
             return Err(wrong(format!(
                 "the file that {path_setting} names is empty"
