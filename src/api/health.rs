@@ -169,7 +169,7 @@ async fn notifier(api: &ApiState) -> &'static str {
 /// Metrics for Prometheus. With `METRICS_TOKEN` the request has to send it, and repositories are named;
 /// without that setting no label names one.
 #[utoipa::path(
-    tag = "health", operation_id = "metrics", security((), ("token" = [])),
+    tag = "health", operation_id = "metrics",
     responses((status = 200, body = String, content_type = "text/plain",
         description = "the text format of Prometheus"),
         (status = 401, body = super::error::ApiErrorBody,

@@ -82,9 +82,8 @@ async fn list(store: &Store, json: bool) -> CommandResult {
 /// Exit code 2 for a team that does not exist.
 pub(super) async fn named(store: &Store, slug: Option<&str>) -> CommandResult<(TeamId, String)> {
     let (team, name) = DEFAULT_TEAM;
-    let slug = match slug {
-        None => return Ok((team, name.to_owned())),
-        Some(slug) => slug,
+    let Some(slug) = slug else {
+        return Ok((team, name.to_owned()));
     };
     let missing = || {
         CommandFailure::Usage(format!(

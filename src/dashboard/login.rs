@@ -33,7 +33,8 @@ async fn login(
     let caller = KnownCaller::known(&api, &request)
         .await
         .map_err(PageError::from)?;
-    if caller.is_some() {
+    // One who is in no team any more may sign in as another.
+    if caller.is_some_and(|caller| !caller.teams.is_empty()) {
         return Ok(HttpResponse::SeeOther()
             .insert_header((LOCATION, links.path(&next)))
             .finish());

@@ -73,10 +73,10 @@ pub use self::pkce::{PkceVerifier, random_secret};
 pub use self::rate_gauge::RATE_REMAINING;
 pub use self::statistics::ClientStatistics;
 pub use self::token::{ClientSecret, Token};
-pub use self::token_identity::{GithubUser, PersonalTokenKind, RefusedToken, TokenIdentity};
+pub use self::token_identity::{AuthenticatedUser, PersonalTokenKind, RefusedToken, TokenIdentity};
 pub use self::transport::REQUESTS;
 pub use self::user_installations::{
-    InstallationOwner, ListedPermissions, ListedRepository, RepositoryPages, UserInstallation,
+    InstallationOwner, InstallationRepository, ListedPermissions, RepositoryPages, UserInstallation,
 };
 pub use self::web_url::WebUrl;
 

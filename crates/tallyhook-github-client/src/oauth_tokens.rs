@@ -11,7 +11,7 @@ use super::error::GithubError;
 use super::oauth::OauthApp;
 use super::request::{ApiRequest, RequestAccess};
 use super::response::{FinalResponse, parse_json};
-use super::token_identity::GithubUser;
+use super::token_identity::AuthenticatedUser;
 
 /// The number of tokens that one request can end.
 const MAX_REVOKED: usize = 1000;
@@ -27,7 +27,7 @@ pub struct CheckedToken {
     pub expires_at: Option<DateTime<Utc>>,
     /// `None` of an account that was deleted.
     #[serde(default)]
-    pub user: Option<GithubUser>,
+    pub user: Option<AuthenticatedUser>,
 }
 
 /// The end of a token at GitHub.

@@ -11,7 +11,7 @@ use super::client::Client;
 /// An account of a person at GitHub. The id stays the same when the login is changed, and a login
 /// can be given to another account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct GithubUser {
+pub struct AuthenticatedUser {
     pub id: i64,
     pub login: String,
     #[serde(default)]
@@ -57,7 +57,7 @@ pub enum RefusedToken {
 /// The account of a token and the properties that GitHub sends with every response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenIdentity {
-    pub user: GithubUser,
+    pub user: AuthenticatedUser,
     /// The scopes of a classic token. A fine-grained one does not say what it may do.
     pub scopes: Option<Vec<String>>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -102,7 +102,7 @@ impl Client {
     ///
     /// # Errors
     /// As of [`Client::get`].
-    pub async fn user(&self) -> Result<GithubUser> {
+    pub async fn user(&self) -> Result<AuthenticatedUser> {
         self.get("/user").await
     }
 

@@ -41,7 +41,7 @@ pub struct InstallationOwner {
 
 /// A repository in a list to choose from.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ListedRepository {
+pub struct InstallationRepository {
     pub id: RepoId,
     pub full_name: String,
     pub private: bool,
@@ -74,7 +74,7 @@ struct InstallationPage {
 
 #[derive(Deserialize)]
 struct InstallationRepositoryPage {
-    repositories: Vec<ListedRepository>,
+    repositories: Vec<InstallationRepository>,
 }
 
 impl Client {
@@ -126,7 +126,7 @@ impl RepositoryPages<'_> {
     ///
     /// # Errors
     /// As of [`PagedList::next`].
-    pub async fn next(&mut self) -> Result<Option<Vec<ListedRepository>>> {
+    pub async fn next(&mut self) -> Result<Option<Vec<InstallationRepository>>> {
         let page = self.0.next_page::<InstallationRepositoryPage>().await?;
         Ok(page.map(|page| page.repositories))
     }

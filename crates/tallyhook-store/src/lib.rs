@@ -27,6 +27,7 @@ mod migrations;
 mod notifications;
 mod open;
 mod outbox;
+mod planted_leaks;
 mod postgres;
 mod pull_requests;
 mod repository_names;
@@ -75,6 +76,8 @@ pub use self::outbox::{
     ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
     OutboxPayload, TaskChange, WorktreeKept,
 };
+#[cfg(feature = "planted-leaks")]
+pub use self::planted_leaks::PlantedLeak;
 pub use self::pull_requests::{
     AggregateFilter, CalendarUse, DetailFilter, FlowNumbers, LOOKED_AT, ListOrder, ListPlace,
     LoadFilter, LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad,

@@ -3,6 +3,8 @@
 
 mod differential;
 mod generated;
+#[cfg(feature = "planted-leaks")]
+mod leaks;
 mod sockets;
 mod tables;
 mod world;

@@ -70,6 +70,10 @@ const OF_PERSONS: &[&str] = &["github_credentials", "sessions", "sign_ins", "use
 /// Statements that look rows of a team up without the team, and why they may.
 const WITHOUT_TEAM: &[(&str, &str)] = &[
     (
+        "notifications/sql.rs notification_query",
+        "each of its users adds the team",
+    ),
+    (
         "sync/sql.rs watched",
         "the poller asks GitHub once for all teams that watch",
     ),

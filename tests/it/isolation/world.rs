@@ -7,8 +7,9 @@ use tallyhook::api::auth;
 use tallyhook::app::ServerOptions;
 use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver};
 use tallyhook_core::domain::repository::Repository;
+use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrNumber, RepoId};
-use tallyhook_store::{AccessRole, NewToken, RunOptions, TeamId};
+use tallyhook_store::{AccessRole, NewToken, RunOptions, TaskRef, TeamId};
 use testkit::payloads::{self, Account, Pr, Team, World as PayloadWorld};
 use testkit::receiver::Receiver;
 use testkit::{Place, TestServer, config, eventually};
@@ -40,6 +41,8 @@ impl TeamWorld {
 /// The key that both teams have a task of, and the name of a token of both.
 pub(super) const TASK_KEY: &str = "SAME-1";
 const TOKEN_NAME: &str = "same";
+/// The events of each team: three of pull requests, and the status of its task after each.
+const EVENTS: usize = 6;
 /// The number of the pull request that both teams have.
 pub(super) const NUMBER: i64 = 7;
 
@@ -48,7 +51,8 @@ pub(super) struct TwoTeams {
     pub(super) server: TestServer,
     pub(super) a: TeamWorld,
     pub(super) b: TeamWorld,
-    _receiver: Receiver,
+    /// Receives the notifications of both.
+    pub(super) receiver: Receiver,
 }
 
 /// An answer with all that a caller sees of it.
@@ -99,7 +103,7 @@ impl TwoTeams {
         let mut b = of_team(&server, 3, "beta-corp".to_owned(), "beta-api".to_owned()).await;
         b.channel = "beta-ops".to_owned();
         // B's first: it has the same ids in both worlds.
-        fill(&mut server, &mut b, 222, "").await;
+        fill(&mut server, &mut b, 222, "own").await;
         if busy {
             fill(&mut server, &mut a, 111, CANARY).await;
         }
@@ -107,7 +111,7 @@ impl TwoTeams {
             server,
             a,
             b,
-            _receiver: receiver,
+            receiver,
         }
     }
 
@@ -216,6 +220,17 @@ async fn fill(server: &mut TestServer, world: &mut TeamWorld, id: i64, mark: &st
     assert_eq!(made.status(), StatusCode::CREATED);
     let made: Value = made.json().await.unwrap();
     world.task_id = made["id"].as_str().unwrap().to_owned();
+    // A key that the other team does not have.
+    let body = json!({"key": format!("{mark}-1"), "title": format!("{mark} another task")});
+    let made = server
+        .http
+        .post(format!("{}/api/tasks", server.url))
+        .bearer_auth(&world.member)
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(made.status(), StatusCode::CREATED);
     deliver(server, world, id, mark).await;
     let options = RunOptions {
         days_back: 30,
@@ -243,7 +258,7 @@ async fn fill(server: &mut TestServer, world: &mut TeamWorld, id: i64, mark: &st
     eventually("notifications are sent", async || {
         let rows = of_team.notifications(&filter, 10).await.unwrap();
         let sent = tallyhook_store::NotificationState::Sent;
-        rows.len() >= 2 && rows.iter().all(|row| row.state == sent)
+        rows.len() >= EVENTS && rows.iter().all(|row| row.state == sent)
     })
     .await;
     let rows = of_team.notifications(&filter, 1).await.unwrap();
@@ -282,11 +297,24 @@ async fn deliver(server: &mut TestServer, world: &TeamWorld, id: i64, mark: &str
         slug: format!("{mark}team{id}"),
     }];
     let asked = payloads::pull_request_event(&open, "opened", &author, json!({}));
-    for (place, body) in [opened, closed, asked].into_iter().enumerate() {
+    let of_team = server.running.store.of_team(world.team);
+    let task = TaskRef::Key(TaskKey::parse(TASK_KEY).unwrap());
+    let deliveries = [
+        (opened, TaskStatus::CodeReviewing),
+        (closed, TaskStatus::Done),
+        (asked, TaskStatus::CodeReviewing),
+    ];
+    for (place, (body, status)) in deliveries.into_iter().enumerate() {
         let guid = format!("00000000-0000-4000-8000-{id:06}{place:06}");
         let body = body.to_string();
         let answer = server.post("pull_request", &guid, body.as_bytes()).await;
         assert_eq!(answer.0, 202, "{answer:?}");
+        // Each status by itself, so that both worlds have the same events.
+        eventually("the task follows", async || {
+            let found = of_team.task(&task).await.unwrap().unwrap();
+            found.state.status == status
+        })
+        .await;
     }
     server.drained().await;
 }

@@ -161,6 +161,22 @@ async fn header_has_a_switch_with_more_than_one_team() {
 }
 
 #[tokio::test]
+async fn person_in_no_team_any_more_can_sign_in_as_another() {
+    let server = TestServer::start().await;
+    let link = invited(&server, &[("name", "Lena"), ("role", "viewer")]).await;
+    let lena = joined(&server, &link).await;
+    assert_eq!(lena.get("/login").await.status, 303);
+    assert_eq!(form(&server, "/members/1/remove", &[]).await, "/members");
+    let refused = lena.get("/prs").await;
+    assert_eq!(refused.status, 403);
+    assert_has(&refused.body, &["member of no team", "/login"]);
+    let login = lena.get("/login").await;
+    assert_eq!(login.status, 200);
+    assert_has(&login.body, &["name=\"token\""]);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn browser_is_signed_out_everywhere_on_the_settings() {
     let server = TestServer::start().await;
     let first = Browser::signed_in(&server, TOKEN).await;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::github::types::{PrKey, PrNumber};
 use tallyhook_store::{
-    AttemptResult, BatchWrite, ChangeKind, ChangedThing, ChannelPause, DEFAULT_TEAM,
-    DeadLetterSelection, FinishedDelivery, NotificationAttempt, PullRequestRecord, RunOptions,
-    RunState, Store, StoredPullRequest,
+    AttemptResult, BatchWrite, ChangeAudience, ChangeKind, ChangedThing, ChannelPause,
+    DEFAULT_TEAM, DeadLetterSelection, FinishedDelivery, NotificationAttempt, PullRequestRecord,
+    RunOptions, RunState, Store, StoredPullRequest,
 };
 
 use super::outbox::{change, record};
@@ -18,7 +18,7 @@ use testkit::on_every_database;
 
 on_every_database! {
     batch_names_its_pull_requests_and_the_inbox,
-    batch_of_many_pull_requests_names_none,
+    batch_of_many_pull_requests_names_their_repositories,
     every_other_write_names_its_kind,
     write_that_changes_nothing_is_not_noted,
     purge_keeps_what_is_recent_and_the_last_one,
@@ -29,7 +29,19 @@ const REPO: &str = "acme-corp/api-server";
 fn thing(kind: ChangeKind, repo: Option<&str>) -> ChangedThing {
     ChangedThing {
         repo: repo.map(str::to_owned),
-        ..ChangedThing::any(kind)
+        ..any(kind)
+    }
+}
+
+/// Returns a thing that may be any of the only team; the inbox is for operators.
+fn any(kind: ChangeKind) -> ChangedThing {
+    let any = ChangedThing::any(kind);
+    match kind {
+        ChangeKind::Inbox => any,
+        _ => ChangedThing {
+            audience: ChangeAudience::Teams(vec![DEFAULT_TEAM.0.0]),
+            ..any
+        },
     }
 }
 
@@ -53,8 +65,9 @@ async fn batch_names_its_pull_requests_and_the_inbox(database: Database) {
         number: Some(KEY.number),
         ..thing(ChangeKind::PullRequest, Some(REPO))
     };
-    let inbox = ChangedThing::any(ChangeKind::Inbox);
-    let expected = BTreeSet::from([pull_request, inbox.clone()]);
+    let inbox = any(ChangeKind::Inbox);
+    let seen = thing(ChangeKind::Repository, Some(REPO));
+    let expected = BTreeSet::from([pull_request, inbox.clone(), seen]);
     assert_eq!(changed(&store, &mut place).await, expected);
 
     let id = accept(&store, "a").await;
@@ -74,7 +87,7 @@ async fn batch_names_its_pull_requests_and_the_inbox(database: Database) {
     assert_eq!(changed(&store, &mut place).await, BTreeSet::new());
 }
 
-async fn batch_of_many_pull_requests_names_none(database: Database) {
+async fn batch_of_many_pull_requests_names_their_repositories(database: Database) {
     let store = open(&database).await;
     let mut batch = BatchWrite::default();
     for number in 1..=65 {
@@ -104,14 +117,20 @@ async fn batch_of_many_pull_requests_names_none(database: Database) {
     }
     batch.pull_requests.push(last);
     store.record(&batch, now()).await.unwrap().unwrap();
-    let any = [ChangeKind::PullRequest, ChangeKind::Inbox].map(ChangedThing::any);
-    assert_eq!(changed(&store, &mut place).await, BTreeSet::from(any));
+    // It is not known, so that no team sees it.
+    let of_none = ChangedThing {
+        audience: ChangeAudience::Teams(Vec::new()),
+        ..any(ChangeKind::PullRequest)
+    };
+    let expected = BTreeSet::from([of_none, any(ChangeKind::Inbox)]);
+    assert_eq!(changed(&store, &mut place).await, expected);
 }
 
 async fn every_other_write_names_its_kind(database: Database) {
     use ChangeKind::{Channel, Inbox, Notification, Repository, SyncRun, Task};
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE[..1]).await;
+    super::tasks::see_repository(&store).await;
     let mut place = store.newest_change().await.unwrap();
     let options = RunOptions {
         days_back: 90,
@@ -153,7 +172,7 @@ async fn every_other_write_names_its_kind(database: Database) {
 
     let id = accept(&store, "a").await;
     claim(&store, &[id], now()).await;
-    let inbox = BTreeSet::from([ChangedThing::any(Inbox)]);
+    let inbox = BTreeSet::from([any(Inbox)]);
     store
         .mark_dead(&[id], "cannot be decoded", now())
         .await
@@ -164,7 +183,7 @@ async fn every_other_write_names_its_kind(database: Database) {
     assert_eq!(changed(&store, &mut place).await, inbox);
 
     let task = tasks::make(&store, "PROJ-1").await;
-    let of_none = BTreeSet::from([ChangedThing::any(Task)]);
+    let of_none = BTreeSet::from([any(Task)]);
     assert_eq!(changed(&store, &mut place).await, of_none);
     assert!(
         store
@@ -201,7 +220,7 @@ async fn every_other_write_names_its_kind(database: Database) {
             .await
             .unwrap()
     );
-    let notification = ChangedThing::any(Notification);
+    let notification = any(Notification);
     assert_eq!(
         changed(&store, &mut place).await,
         BTreeSet::from([notification.clone()])
@@ -224,7 +243,7 @@ async fn every_other_write_names_its_kind(database: Database) {
             .await
             .unwrap()
     );
-    let both = BTreeSet::from([notification, ChangedThing::any(Channel)]);
+    let both = BTreeSet::from([notification, any(Channel)]);
     assert_eq!(changed(&store, &mut place).await, both);
 }
 

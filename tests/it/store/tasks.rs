@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{join, join_all};
 use tallyhook_core::domain::notification::PullRequestStatus;
+use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{
-    BatchWrite, DEFAULT_TEAM, EventId, NewTask, OutboxPayload, PendingWork, Store, Task, TaskCause,
-    TaskChange, TaskEdit, TaskFilter, TaskPlace, TaskRef, TaskUpdate, WorktreeKept,
+    BatchWrite, DEFAULT_TEAM, EventId, NewTask, OutboxEvent, OutboxPayload, PendingWork, Store,
+    Task, TaskCause, TaskChange, TaskEdit, TaskFilter, TaskPlace, TaskRef, TaskUpdate,
+    WorktreeKept,
 };
 use uuid::Uuid;
 
@@ -59,7 +61,19 @@ fn new(text: &str) -> NewTask {
     }
 }
 
+/// Makes the repository of the pull requests one of the team, since before any of its changes.
+pub(super) async fn see_repository(store: &Store) {
+    let name = "acme-corp/api-server";
+    if store.repository_id(name).await.unwrap().is_some() {
+        return;
+    }
+    let repository = Repository::named(KEY.repo, name);
+    let since = chrono::DateTime::UNIX_EPOCH;
+    store.track(&repository, since).await.unwrap();
+}
+
 pub(super) async fn make(store: &Store, text: &str) -> Task {
+    see_repository(store).await;
     let task = new(text);
     assert!(
         store
@@ -473,7 +487,8 @@ async fn event_of_a_pull_request_names_its_oldest_task(database: Database) {
     let open = |number| change(number, None, PullRequestStatus::Open, 0);
     record_changes(&store, vec![open(3), open(4), open(5)]).await;
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
-    let tasks = events.iter().map(|event| match event.payload {
+    let of_team = |event: &OutboxEvent| event.of_team(DEFAULT_TEAM.0).unwrap();
+    let tasks = events.iter().map(of_team).map(|event| match event.payload {
         OutboxPayload::PullRequest(change, task) => (change.key.number.0, task),
         ref other => panic!("{other:?}"),
     });
@@ -723,6 +738,7 @@ async fn status_set_by_hand_is_kept_and_published_once(database: Database) {
 async fn concurrent_tasks_and_pull_requests_miss_no_mark(database: Database) {
     const TASKS: i64 = 60;
     let store = open(&database).await;
+    see_repository(&store).await;
     let name = |number: i64| format!("A-{number}");
     let is_over = AtomicBool::new(false);
     let look = async || {

@@ -12,6 +12,7 @@ use super::conditions::{IS_HELD, push_parties};
 use super::row::HELD_BY_RULE;
 use crate::columns::{Name, Seconds};
 use crate::database::{Database, StatementBuilder};
+use crate::planted_leaks::PlantedLeak;
 use crate::team_store::TeamScope;
 use crate::{Result, Store, TeamStore};
 
@@ -223,7 +224,9 @@ fn parties(filter: &WaitingFilter, scope: TeamScope) -> StatementBuilder<'static
         "SELECT kind, max(name) AS name, count(*) AS n, min(since) AS since \
          FROM waiting_parties WHERE true",
     );
-    scope.push(&mut query, "repo_id");
+    if !PlantedLeak::WaitingParties.is_planted() {
+        scope.push(&mut query, "repo_id");
+    }
     if !filter.people {
         query.push(" AND kind = 'team'");
     }

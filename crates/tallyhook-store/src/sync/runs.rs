@@ -8,6 +8,7 @@ use super::types::KEPT_RUNS;
 use super::{MAX_RUN_ERRORS, RunFilter, RunOptions, RunState, SyncRun, SyncRunId};
 use crate::columns::{Millis, Name, Seconds, storable_text, to_json, whole};
 use crate::database::{StatementBuilder, Transaction, statement};
+use crate::planted_leaks::PlantedLeak;
 use crate::team_store::TeamScope;
 use crate::{Moment, Result, Store, TeamStore};
 
@@ -289,7 +290,9 @@ impl Store {
 
 fn push_filter(query: &mut StatementBuilder<'_>, filter: &RunFilter, scope: TeamScope) {
     query.push(" WHERE true");
-    scope.push_each(query, "s.repo_id");
+    if !PlantedLeak::SyncRuns.is_planted() {
+        scope.push_each(query, "s.repo_id");
+    }
     if let Some(repo) = filter.repo {
         query.push(" AND s.repo_id = ").push_bind(repo.0);
     }

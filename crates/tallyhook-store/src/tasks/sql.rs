@@ -13,6 +13,7 @@ use super::{
 use crate::columns::{Millis, storable_text};
 use crate::database::{Database, Lock, Statement, StatementBuilder, Transaction, statement};
 use crate::outbox::append_events;
+use crate::planted_leaks::PlantedLeak;
 use crate::{Moment, Result, Store, TeamStore};
 
 /// The changes to a task whose pull requests or own attributes changed.
@@ -97,7 +98,10 @@ impl TeamStore {
         // No id is greater than this sign, and no task is made later than the year 9999.
         let (at, id) = before.map_or((FAR, "~".to_owned()), |(at, id)| (at, id.to_string()));
         query
-            .push(" WHERE team_id = ")
+            .push(match PlantedLeak::Tasks.is_planted() {
+                true => " WHERE team_id <> -",
+                false => " WHERE team_id = ",
+            })
             .push_bind(self.team.0)
             .push(" AND (created_at, id) < (")
             .push_bind(Millis(at))
