@@ -40,6 +40,8 @@ const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 const PURGE_ADVANCE: TimeDelta = TimeDelta::days(1);
 /// Keys outlive bodies, so that a late repetition is still known as a duplicate.
 const KEY_DAYS: i64 = 30;
+/// The least days that requests are kept which changed something at GitHub.
+const MUTATION_DAYS: i64 = 365;
 const PURGE: u32 = 500;
 const CHANGE_PURGE_INTERVAL: Duration = Duration::from_mins(1);
 /// The changes of one portion: more than the batches of a second.
@@ -56,6 +58,10 @@ pub struct Relay {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub retention_days: u32,
+    /// Days that administrative acts are kept.
+    pub audit_days: u32,
+    /// Days that requests to GitHub are kept which only read.
+    pub github_calls_days: u32,
     /// This process may sweep.
     pub sweeps: bool,
     /// Becomes true when the relay must end.
@@ -362,6 +368,21 @@ impl Sweeper<'_> {
         logged("delete old changes", purged).is_some_and(|purged| purged >= CHANGE_PURGE.into())
     }
 
+    /// Deletes one portion of the old records of acts and requests. Returns their number.
+    async fn purge_records(&self, now: Moment) -> u64 {
+        let days = |days: u32| TimeDelta::days(days.into());
+        let acts_before = now - days(self.relay.audit_days);
+        let acts = self.store().purge_audit_events(acts_before, PURGE).await;
+        let acts = logged("delete old records of acts", acts).unwrap_or(0);
+        let reads_before = now - days(self.relay.github_calls_days);
+        let mutations_before = reads_before.min(now - TimeDelta::days(MUTATION_DAYS));
+        let calls = self
+            .store()
+            .purge_calls(reads_before, mutations_before, PURGE)
+            .await;
+        acts + logged("delete old records of requests", calls).unwrap_or(0)
+    }
+
     /// Deletes one portion of what is old. Returns whether there may be more.
     async fn purge(&mut self) -> bool {
         let Some(now) = self.reckon().await else {
@@ -386,11 +407,12 @@ impl Sweeper<'_> {
             .purge_events(now - TimeDelta::days(EVENT_DAYS), PURGE)
             .await;
         let events = logged("delete old events", events).unwrap_or(0);
+        let recorded = self.purge_records(now).await;
         let bodies_before = now - TimeDelta::days(self.relay.retention_days.into());
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
         let purged = self.store().purge(bodies_before, rows_before, PURGE).await;
         match purged {
-            Ok(PurgeCounts { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
+            Ok(PurgeCounts { bodies: 0, rows: 0 }) => events + given_up + recorded > 0,
             Ok(PurgeCounts { bodies, rows }) => {
                 tracing::info!(
                     bodies,

@@ -32,7 +32,7 @@ CREATE TABLE github_connections (
     id            text        COLLATE "C" PRIMARY KEY,
     team_id       bigint      NOT NULL REFERENCES teams (id),
     credential_id text        COLLATE "C" NOT NULL REFERENCES github_credentials (id),
-    created_by    bigint,
+    created_by    bigint      REFERENCES users (id),
     created_at    timestamptz NOT NULL,
     ended_at      timestamptz
 );
@@ -59,7 +59,7 @@ CREATE TABLE github_flows (
     purpose      text        NOT NULL CHECK (purpose IN ('sign_in', 'connect', 'install', 'manifest')),
     -- SHA-256 of the browser's cookie, hexadecimal.
     browser_hash text        NOT NULL,
-    user_id      bigint,
+    user_id      bigint      REFERENCES users (id),
     team_id      bigint      REFERENCES teams (id),
     -- Of PKCE, sealed.
     verifier     bytea,

@@ -32,7 +32,7 @@ CREATE TABLE github_connections (
     id            TEXT    PRIMARY KEY,
     team_id       INTEGER NOT NULL REFERENCES teams (id),
     credential_id TEXT    NOT NULL REFERENCES github_credentials (id),
-    created_by    INTEGER,
+    created_by    INTEGER REFERENCES users (id),
     created_at    INTEGER NOT NULL,
     ended_at      INTEGER
 ) STRICT;
@@ -59,7 +59,7 @@ CREATE TABLE github_flows (
     purpose      TEXT    NOT NULL CHECK (purpose IN ('sign_in', 'connect', 'install', 'manifest')),
     -- SHA-256 of the browser's cookie, hexadecimal.
     browser_hash TEXT    NOT NULL,
-    user_id      INTEGER,
+    user_id      INTEGER REFERENCES users (id),
     team_id      INTEGER REFERENCES teams (id),
     -- Of PKCE, sealed.
     verifier     BLOB,

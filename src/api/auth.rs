@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tallyhook_store::{AccessRole, TokenHash};
 
 use super::access::CallAccess;
+use super::acts::{ActBody, PendingCall};
 use super::caller::{AddressedTeam, Caller, KnownCaller};
 use super::error::ApiError;
 use super::{ApiState, request_body, routes, same_origin, session_cookie};
@@ -51,11 +52,20 @@ pub(super) async fn require_caller(
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     routes::resolve_team(&mut request);
     let refused = match admit(&mut request).await {
-        Ok(()) => {
+        Ok(None) => {
             return next
                 .call(request)
                 .await
                 .map(ServiceResponse::map_into_left_body);
+        }
+        Ok(Some((api, act))) => {
+            return Ok(match act.run(&api, next.call(request)).await? {
+                Ok(answer) => answer.map_into_left_body(),
+                Err((request, error)) => {
+                    let refused = ServiceResponse::new(request, error.error_response());
+                    refused.map_into_right_body()
+                }
+            });
         }
         Err(refused) => refused,
     };
@@ -68,10 +78,13 @@ pub(super) async fn require_caller(
 
 /// Checks the caller, its team and role, and the parameters of a request, and reads its body. A
 /// request for which no call is documented ends here, so that no handler runs without a role.
-async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
+/// Returns the administrative act that it is.
+async fn admit(
+    request: &mut ServiceRequest,
+) -> Result<Option<(web::Data<ApiState>, PendingCall)>, ApiError> {
     if request.method() == Method::OPTIONS {
         // Answered with the methods of the path, which are no secret.
-        return Ok(());
+        return Ok(None);
     }
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
@@ -86,17 +99,29 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
         Err(ApiError::TeamNeeded(_) | ApiError::Forbidden(_)) if !needs_team => None,
         caller => Some(caller?),
     };
-    if let (Some(caller), Some(role)) = (&caller, route.access.role_for(request.request())) {
+    let role = route.access.role_for(request.request());
+    if let (Some(caller), Some(role)) = (&caller, role) {
         caller.require(role)?;
     }
     route.check_query(request.query_string())?;
-    request_body::read(request).await?;
+    let body = request_body::read(request).await?;
+    let call = (&*route.parts.join("/"), role);
+    let team = caller.as_ref().map(|caller| caller.team);
+    let act = PendingCall::of(
+        &api,
+        request.request(),
+        call,
+        (&known, team),
+        ActBody::Json(&body),
+    );
+    let act = act.await?;
     let mut extensions = request.extensions_mut();
     extensions.insert(known);
     if let Some(caller) = caller {
         extensions.insert(caller);
     }
-    Ok(())
+    drop(extensions);
+    Ok(act.map(|act| (api, act)))
 }
 
 /// The request of a page that was let in.
@@ -123,15 +148,16 @@ pub(crate) enum PageTeam {
 }
 
 /// Admits the request of a page: checks its caller and role and, if it changes something, that a
-/// page of this server made it.
+/// page of this server made it. Returns the administrative act that it is, too.
 ///
 /// # Errors
 /// 401, 403, or those of the form's body.
 pub(crate) async fn admit_page(
     request: &mut ServiceRequest,
+    path: &str,
     role: AccessRole,
     team: PageTeam,
-) -> Result<AdmittedPage, ApiError> {
+) -> Result<(AdmittedPage, Option<(web::Data<ApiState>, PendingCall)>), ApiError> {
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
     let known = KnownCaller::of_request(&api, request.request()).await?;
@@ -158,7 +184,10 @@ pub(crate) async fn admit_page(
         true => api.counts().await.map_or(0, |counts| counts.inbox.dead),
         false => 0,
     };
-    Ok(AdmittedPage {
+    let (call, by) = ((path, Some(role)), (&caller.known, Some(caller.team)));
+    let body = ActBody::Form(&fields);
+    let act = PendingCall::of(&api, request.request(), call, by, body).await?;
+    let admitted = AdmittedPage {
         dead_letters,
         teams: match session {
             // The page itself says what fails.
@@ -168,7 +197,8 @@ pub(crate) async fn admit_page(
         caller,
         csrf_token,
         fields,
-    })
+    };
+    Ok((admitted, act.map(|act| (api, act))))
 }
 
 pub(super) fn peer(request: &HttpRequest) -> Option<IpAddr> {

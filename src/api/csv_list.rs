@@ -25,11 +25,22 @@ impl CsvList {
         Self { columns, writer }
     }
 
+    /// Returns a list without rows and without the line of names, which is before it.
+    pub(crate) fn without_names(columns: Vec<String>) -> Self {
+        let writer = csv::Writer::from_writer(Vec::new());
+        Self { columns, writer }
+    }
+
     /// Returns one with the columns of the list that `GET path` answers; they are none if it
     /// answers no list.
     pub(crate) fn of_call(path: &str) -> Self {
+        Self::new(Self::columns_of_call(path))
+    }
+
+    /// Returns the columns of the list that `GET path` answers.
+    pub(crate) fn columns_of_call(path: &str) -> Vec<String> {
         let route = routes::of_path(&Method::GET, path);
-        Self::new(route.map_or_else(Vec::new, |route| route.columns.clone()))
+        route.map_or_else(Vec::new, |route| route.columns.clone())
     }
 
     /// Adds an item of the API as a row.

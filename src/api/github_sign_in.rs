@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::session_cookie::FLOW;
 use super::sessions::is_own_path;
 use super::wrong_tokens::network;
-use super::{ApiState, auth, is_public_plain, sessions};
+use super::{ApiState, acts, auth, is_public_plain, sessions};
 use crate::accounts::{ReturnPlace, SignInProblem};
 use crate::secrets::SecretError;
 use crate::telemetry::count_refusal;
@@ -115,8 +115,9 @@ pub(crate) async fn finish_sign_in(
         ReturnPlace::Page(path) if is_own_path(&path) => (path, None),
         ReturnPlace::Page(_) => ("/".to_owned(), None),
         ReturnPlace::Invitation(hash) => {
-            let used = api.store.accept_invitation(&hash, Some(person.user), now);
-            match used.await? {
+            let by = api.store.user(person.user).await?.map(|user| user.person);
+            let accept = api.store.accept_invitation(&hash, Some(person.user), now);
+            match acts::accepted(request, by.as_ref(), accept).await? {
                 InvitationOutcome::Accepted(accepted) => ("/".to_owned(), accepted.team),
                 InvitationOutcome::OtherPerson => {
                     ("/welcome?invitation=other_person".to_owned(), None)

@@ -88,9 +88,10 @@ pub(super) async fn readiness(api: &ApiState) -> (StatusCode, Value) {
     };
     let (github, poller) = (github(api).await, poller(api).await);
     let notifier = notifier(api).await;
+    let secrets = secrets(api).await;
     let (status, code) = match (failing, queue) {
         (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
-        _ if [database, queue, github, poller, notifier].contains(&"degraded") => {
+        _ if [database, queue, github, poller, notifier, secrets].contains(&"degraded") => {
             ("degraded", StatusCode::OK)
         }
         _ => ("ready", StatusCode::OK),
@@ -103,11 +104,14 @@ pub(super) async fn readiness(api: &ApiState) -> (StatusCode, Value) {
         "github": github,
         "poller": poller,
         "notifier": notifier,
+        "secrets": secrets,
     });
     if let Some((fault, _)) = condition.fault {
         parts["reason"] = fault.as_str().into();
     } else if github == "degraded" {
         parts["reason"] = "github_unavailable".into();
+    } else if secrets == "degraded" {
+        parts["reason"] = "key_unavailable".into();
     }
     (code, parts)
 }
@@ -125,6 +129,18 @@ async fn github(api: &ApiState) -> &'static str {
         !client.is_left_alone() && found["breaker"]["state"] != "open"
     };
     if is_up { "ok" } else { "degraded" }
+}
+
+/// Returns the state of stored secrets: degraded if a key is missing. Only what it sealed is locked.
+async fn secrets(api: &ApiState) -> &'static str {
+    match api.counts().await {
+        Ok(counts) if counts.sealed.is_empty() => "not_used",
+        Ok(counts) => match api.vault.keys() {
+            Ok(Some(keys)) if keys.opens_all(counts.sealed.keys()) => "ok",
+            _ => "degraded",
+        },
+        Err(_) => "degraded",
+    }
 }
 
 /// Returns the state of the poller, whichever process is the leader. A process that has just
@@ -218,6 +234,7 @@ fn stored_gauges(counts: &StoredCounts) -> String {
 )]
 fn set_gauges(counts: &StoredCounts) {
     let StoredCounts {
+        sealed: _,
         inbox,
         watches,
         last_round,

@@ -17,7 +17,7 @@ use super::input::JsonInput;
 use super::members::PersonItem;
 use super::page::Page;
 use super::request_body::STRANGERS_FORM;
-use super::{ApiState, auth, public_address, request_body, rfc3339, same_origin, sessions};
+use super::{ApiState, acts, auth, public_address, request_body, rfc3339, same_origin, sessions};
 
 /// The time in which an invitation can be used.
 const LIFETIME: TimeDelta = TimeDelta::days(7);
@@ -267,8 +267,9 @@ pub(crate) async fn accept_invitation(
         SessionOwner::Token(_) => None,
     });
     let hash = auth::hash(secret);
-    let accepted = api.store.accept_invitation(&hash, by, Utc::now());
-    let accepted = match accepted.await? {
+    let accept = api.store.accept_invitation(&hash, by, Utc::now());
+    let person = known.as_ref().and_then(|known| known.person.as_ref());
+    let accepted = match acts::accepted(request, person, accept).await? {
         InvitationOutcome::Accepted(accepted) => accepted,
         InvitationOutcome::NotValid => return Err(api.wrong_link(request)),
         InvitationOutcome::SignInFirst => return Err(ApiError::Unauthorized),

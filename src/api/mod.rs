@@ -2,7 +2,9 @@
 //! and requests for data from GitHub.
 
 mod access;
+mod acts;
 mod answers;
+mod audit;
 pub mod auth;
 mod business;
 mod caller;
@@ -76,8 +78,8 @@ pub use tallyhook_store::{
     NotificationState, RunState, SyncStatus, TaskCause,
 };
 use tallyhook_store::{
-    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, Store, TeamId,
-    TeamStore, TokenHash, WaitingFilter, WaitingGroup, WatchCounts,
+    BackfillCounts, ChannelBacklog, DeliveryCounts, Moment, RepositoryCounts, SealingKeyId, Store,
+    TeamId, TeamStore, TokenHash, WaitingFilter, WaitingGroup, WatchCounts,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -85,7 +87,10 @@ use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
+pub use self::acts::{CallRecord, RECORDS, record_of};
 pub(crate) use self::answers::{names_first, prefers_html};
+pub use self::audit::{AuditActorItem, AuditItem, AuditTargetItem, GithubCallItem, RecordFormat};
+pub(crate) use self::audit::{RecordFilter, RecordQuery};
 pub(crate) use self::auth::{AdmittedPage, CSRF_FIELD, PageTeam, admit_page};
 pub use self::caller::CallerKind;
 pub(crate) use self::caller::{Caller, KnownCaller};
@@ -218,6 +223,8 @@ pub struct CachedCounts(Mutex<Option<(Instant, StoredCounts)>>);
 /// The state of the store in numbers.
 #[derive(Clone, Debug)]
 struct StoredCounts {
+    /// The rows that each key has sealed, by table.
+    sealed: BTreeMap<SealingKeyId, BTreeMap<String, u64>>,
     inbox: DeliveryCounts,
     watches: WatchCounts,
     last_round: Option<Moment>,
@@ -248,6 +255,7 @@ impl ApiState {
             .waiting_totals(&filter, Utc::now().into())
             .await?;
         let counts = StoredCounts {
+            sealed: self.store.sealed_counts().await?,
             inbox: self.store.counts().await?,
             watches: self.store.watch_counts(self.watches_due()).await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
@@ -401,6 +409,8 @@ fn with_caller() -> Scope<
         .operator(team_repositories::give)
         .operator(team_repositories::take)
         .admin(settings::show)
+        .admin(audit::acts)
+        .admin(audit::calls)
         .admin(tokens::list)
         .admin(tokens::create)
         .admin(tokens::revoke)

@@ -25,21 +25,22 @@ const BODY_TIME: Duration = Duration::from_secs(6);
 #[derive(Clone, Copy)]
 pub(super) struct BodyLimit(usize, &'static str);
 
-/// Reads the body of a request into memory.
+/// Reads the body of a request into memory, and returns it beside.
 ///
 /// # Errors
 /// [`ApiError::TooLarge`], [`ApiError::TooSlow`], or [`ApiError::BadRequest`] if its encoding is
 /// broken.
-pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), ApiError> {
+pub(super) async fn read(request: &mut ServiceRequest) -> Result<Bytes, ApiError> {
     let payload = request.take_payload();
     if matches!(payload, Payload::None) {
-        return Ok(());
+        return Ok(Bytes::new());
     }
     let body = collect(request.headers(), payload, MAX_BYTES).await?;
+    let read = body.clone();
     request.set_payload(Payload::Stream {
         payload: Box::pin(stream::once(ready(Ok(body)))),
     });
-    Ok(())
+    Ok(read)
 }
 
 /// Reads a form, `application/x-www-form-urlencoded`.

@@ -19,7 +19,7 @@ use super::page::Page;
 use super::request_body::STRANGERS_FORM;
 use super::session_cookie::{self, csrf_token, header, is_loopback};
 use super::{
-    ApiState, answers, auth, base_path, is_public_plain, request_body, rfc3339, same_origin,
+    ApiState, acts, answers, auth, base_path, is_public_plain, request_body, rfc3339, same_origin,
 };
 
 /// A session ends after so long, however much it is used.
@@ -325,9 +325,8 @@ async fn store_session(
         agent: agent.as_deref(),
         replaces: replaced.as_ref(),
     };
-    api.store
-        .start_session(&session, session_times(now))
-        .await?;
+    let start = api.store.start_session(&session, session_times(now));
+    acts::signed_in(api, request, (&owner, team), start).await?;
     Ok(cookie)
 }
 

@@ -155,6 +155,8 @@ impl SharedParts {
                 store: self.store.clone(),
                 queue: queue.clone(),
                 retention_days: config.retention_days,
+                audit_days: config.audit_days,
+                github_calls_days: config.github_calls_days,
                 sweeps: roles.worker,
                 stopping: tasks.relay_stop_signal(),
             };

@@ -23,6 +23,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "member",
             "user",
             "repository",
+            "secrets",
+            "audit",
             "notify",
             "worktrees",
             "config",
@@ -205,6 +207,31 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "repository take",
         &["tallyhook repository take acme-corp/api-server --team backend"],
+    ),
+    (
+        "audit export",
+        &[
+            "tallyhook audit export --from 30d --format csv --output audit.csv",
+            "tallyhook audit export --calls --action POST",
+        ],
+    ),
+    (
+        "secrets status",
+        &[
+            "tallyhook secrets status",
+            "tallyhook secrets status --json",
+        ],
+    ),
+    (
+        "secrets rotate",
+        &[
+            "tallyhook secrets rotate",
+            "tallyhook secrets rotate --new-key",
+        ],
+    ),
+    (
+        "secrets forget",
+        &["tallyhook secrets forget 8f14e45fceea167a --yes"],
     ),
     (
         "openapi",

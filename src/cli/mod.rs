@@ -1,5 +1,7 @@
 //! The command line.
 
+mod act;
+mod audit;
 mod backfill;
 mod config_command;
 mod confirmation;
@@ -28,6 +30,7 @@ mod recover;
 mod refetch;
 mod replay;
 mod repositories;
+mod secrets;
 mod serve;
 mod stats;
 mod table;
@@ -162,6 +165,12 @@ enum Command {
     /// Make sign-in links, list people, and disable them
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Export the records of administrative acts and of requests to GitHub
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// List, replace and forget the keys of stored secrets
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Print the API's description (OpenAPI, JSON)
     Openapi {
         /// Print the schema of the broker's messages instead (JSON Schema)
@@ -338,6 +347,8 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
             command.run(&config, &store).await
         }
+        Command::Audit(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Secrets(command) => command.run(sources()?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
         Command::Init(init) => init.run(config.as_deref()),

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use tallyhook_core::text::{check_name, read_login};
 use tallyhook_store::{AccessRole, Moment, Store};
 
+use super::act::record;
 use super::confirmation::Confirmation;
 use super::{CommandFailure, CommandResult, failed, output, team};
 use crate::api::{MAX_DAYS, TokenItem, TokenOrder, create_token};
@@ -106,7 +107,9 @@ impl TokenCommand {
             } => {
                 let (team, slug) = team::named(store, team.as_deref()).await?;
                 confirmation.obtain(&format!("revoke the token `{name}`"))?;
-                if store.revoke_token(team, &name, Utc::now()).await? {
+                let target = Some(("token", name.clone()));
+                let act = store.revoke_token(team, &name, Utc::now());
+                if record(store, "token.revoked", target, act, |_| false).await?? {
                     return output::line("revoked");
                 }
                 Err(failed(&format!(
@@ -137,7 +140,9 @@ impl CreateTokenArgs {
             expires_at,
         };
         let (team, slug) = team::named(store, team.as_deref()).await?;
-        let created = create_token(store, (team, &slug), order).await?;
+        let target = Some(("token", name.clone()));
+        let act = create_token(store, (team, &slug), order);
+        let created = record(store, "token.created", target, act, |_| false).await??;
         let Some(created) = created else {
             return Err(failed(&format!(
                 "there is a token `{name}`: revoke it first, or choose another name"

@@ -12,8 +12,13 @@ pub(super) fn url(sources: &SettingSources) -> String {
 }
 
 pub(super) fn retention_days(sources: &SettingSources) -> Result<u32, ConfigError> {
+    days(sources, "DELIVERY_RETENTION_DAYS")
+}
+
+/// Reads a number of days after which something is deleted.
+pub(super) fn days(sources: &SettingSources, name: &'static str) -> Result<u32, ConfigError> {
     let expected = "a number of days such as 7, at most 36500";
-    let days = sources.parsed::<RetentionDays>("DELIVERY_RETENTION_DAYS", expected)?;
+    let days = sources.parsed::<RetentionDays>(name, expected)?;
     Ok(days.0)
 }
 

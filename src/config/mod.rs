@@ -108,6 +108,10 @@ pub struct Config {
     /// Totals of what waits list people beside teams.
     pub show_people: bool,
     pub retention_days: u32,
+    /// Days that administrative acts are kept.
+    pub audit_days: u32,
+    /// Days that requests to GitHub are kept which only read.
+    pub github_calls_days: u32,
     /// The keys of stored secrets.
     pub key_source: KeySource,
     /// The most WebSocket clients of one process.
@@ -154,6 +158,8 @@ impl Config {
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
+            audit_days: database::days(sources, "AUDIT_RETENTION_DAYS")?,
+            github_calls_days: database::days(sources, "GITHUB_CALLS_RETENTION_DAYS")?,
             key_source: encryption::key_source(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,

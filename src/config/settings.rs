@@ -266,6 +266,17 @@ pub const SETTINGS: &[Setting] = &[
          database, and on PostgreSQL nothing is stored that would have to be sealed",
     ),
     setting(
+        "AUDIT_RETENTION_DAYS",
+        Some("365"),
+        "days that the record of administrative acts is kept",
+    ),
+    setting(
+        "GITHUB_CALLS_RETENTION_DAYS",
+        Some("30"),
+        "days that the record of requests to GitHub is kept; that of requests which change \
+         something there is kept for 365, or for these if they are more",
+    ),
+    setting(
         "WEBSOCKET_MAX_CLIENTS",
         Some("2000"),
         "maximum number of `/ws` clients of one process",

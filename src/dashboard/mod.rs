@@ -4,6 +4,7 @@
 //! `routes()`. A page shows what calls of the API answer; it never reads the store by itself.
 
 mod assets;
+mod audit;
 mod channels;
 mod chart;
 mod csv;

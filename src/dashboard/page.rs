@@ -164,6 +164,10 @@ impl PageRequest {
             .finish()
     }
 
+    pub(super) fn request(&self) -> &HttpRequest {
+        &self.request
+    }
+
     /// Returns the theme that the browser chose here, for the page's root.
     pub(super) fn theme(&self) -> Option<&'static str> {
         layout::theme(&self.request)

@@ -15,9 +15,9 @@ use actix_web::{
 use super::links::Links;
 use super::page::{PageError, with_page};
 use super::{
-    assets, channels, dead_letters, deliveries, explain, flow, health, invitation, layout, load,
-    login, members, overview, preferences, pull_request, pull_requests, repositories, repository,
-    settings, sign_in, sync_run, task, tasks, teams,
+    assets, audit, channels, dead_letters, deliveries, explain, flow, health, invitation, layout,
+    load, login, members, overview, preferences, pull_request, pull_requests, repositories,
+    repository, settings, sign_in, sync_run, task, tasks, teams,
 };
 use crate::api::{AccessRole, ApiError, PageTeam, admit_page, names_first, prefers_html, unrouted};
 
@@ -108,6 +108,7 @@ impl PageRoute {
 fn all() -> Vec<PageRoute> {
     [
         assets::routes(),
+        audit::routes(),
         channels::routes(),
         dead_letters::routes(),
         deliveries::routes(),
@@ -153,7 +154,7 @@ pub fn add_routes(config: &mut web::ServiceConfig) {
                 !is_for_browsers || accepts_html(context)
             }))
             .wrap(from_fn(move |request, next| {
-                admit((role, team), request, next)
+                admit((path, role, team), request, next)
             }))
             .wrap(layout::headers())
             .route(route);
@@ -221,13 +222,15 @@ async fn missing(request: HttpRequest) -> HttpResponse {
 /// Middleware that refuses a caller who is unknown or lacks the role of the page, and shows the
 /// errors of pages.
 async fn admit(
-    (role, team): (Option<AccessRole>, PageTeam),
+    (path, role, team): (&'static str, Option<AccessRole>, PageTeam),
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut act = None;
     if let Some(role) = role {
-        match admit_page(&mut request, role, team).await {
-            Ok(admitted) => {
+        match admit_page(&mut request, path, role, team).await {
+            Ok((admitted, found)) => {
+                act = found;
                 request.extensions_mut().insert(admitted);
             }
             Err(refused) => {
@@ -236,7 +239,17 @@ async fn admit(
             }
         }
     }
-    let answer = next.call(request).await?.map_into_boxed_body();
+    let called = async { Ok(next.call(request).await?.map_into_boxed_body()) };
+    let answer = match act {
+        None => called.await?,
+        Some((api, act)) => match act.run(&api, called).await? {
+            Ok(answer) => answer,
+            Err((request, error)) => {
+                let response = shown(&request, &error);
+                return Ok(ServiceResponse::new(request, response));
+            }
+        },
+    };
     let (request, response) = answer.into_parts();
     let error = response
         .error()

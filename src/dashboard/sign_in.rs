@@ -50,7 +50,8 @@ async fn begin(
         None => (ReturnPlace::Page("/".to_owned()), "/".to_owned()),
     };
     let caller = KnownCaller::known(&api, &request).await?;
-    if caller.is_some_and(|caller| caller.is_person()) {
+    // One who is in no team may sign in again, or as another.
+    if caller.is_some_and(|caller| caller.is_person() && !caller.teams.is_empty()) {
         return Ok(HttpResponse::SeeOther()
             .insert_header((LOCATION, links.path(&path)))
             .finish());

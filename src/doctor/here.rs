@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::files::{database_file, file_access};
-use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, calendars, names, silent};
+use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, calendars, names, secrets, silent};
 use crate::config::{AMQP_URL, Config, ConfigError, DATABASE_URL, TALLYHOOK_LISTEN};
 use crate::notify::Channels;
 use crate::tasks::worktree;
@@ -42,6 +42,7 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks)
                 let (mut findings, stored) = check_store(&store).await;
                 findings.extend(names::findings(config, &store).await);
                 findings.extend(calendars::findings(config, &store).await);
+                findings.extend(secrets::findings(config, &store).await);
                 store.close().await;
                 (findings, stored)
             }
@@ -65,6 +66,7 @@ pub(super) async fn database_in_use(
         let (mut findings, stored) = check_store(store).await;
         findings.extend(names::findings(config, store).await);
         findings.extend(calendars::findings(config, store).await);
+        findings.extend(secrets::findings(config, store).await);
         (findings, stored)
     };
     let (mut findings, stored) = timeout(CHECK_TIMEOUT, checking)
@@ -307,6 +309,7 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
         "queue" => "the check of the broker",
         "poller" => "the check of GitHub",
         "notifier" => "the check of channels",
+        "secrets" => "the check of secrets",
         _ => "the check of the database",
     });
     let advice = format!(

@@ -8,6 +8,7 @@ mod github;
 mod here;
 mod inbox;
 mod names;
+mod secrets;
 mod settings;
 mod webhook;
 

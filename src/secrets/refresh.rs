@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tallyhook_store::{Credential, CredentialState, Moment, RefreshLease, RefreshedTokens};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::credentials::{OpenedTokens, TokenDraft, sealed};
 use super::secret_bytes::SecretBytes;
@@ -71,12 +71,12 @@ impl Vault {
     ///
     /// # Errors
     /// [`RefreshFailure`]. Failures of GitHub end no connection.
-    pub async fn access_token(
+    pub async fn access_token<F: Future<Output = RefreshAnswer>>(
         &self,
         credential: &str,
         refused: Option<i64>,
         now: impl Fn() -> Moment,
-        ask: impl AsyncFn(SecretBytes) -> RefreshAnswer,
+        ask: impl Fn(SecretBytes) -> F,
     ) -> Result<OpenedTokens, RefreshFailure> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
@@ -92,7 +92,8 @@ impl Vault {
             }
             // The others of this process wait here, and find the new tokens when they read.
             let turn = self.turn(credential);
-            let _turn = turn.lock().await;
+            let waiting = timeout_at(deadline, turn.lock()).await;
+            let _turn = waiting.map_err(|_| RefreshFailure::Unavailable)?;
             if self.read(credential).await?.generation > found.generation {
                 continue;
             }
@@ -102,7 +103,9 @@ impl Vault {
                 .lease_refresh(credential, found.generation, at, at + LEASE)
                 .await?;
             if let Some(lease) = lease {
-                if let Some(tokens) = self.refresh(&found, lease, &now, &ask).await? {
+                let is_refused = refused.is_some();
+                let next = self.refresh((&found, is_refused), lease, &now, &ask);
+                if let Some(tokens) = next.await? {
                     return Ok(tokens);
                 }
             } else if Instant::now() + pause >= deadline {
@@ -152,12 +155,12 @@ impl Vault {
 
     /// Asks GitHub for the next tokens, and stores them. `None` if the credential is to be read
     /// again.
-    async fn refresh(
+    async fn refresh<F: Future<Output = RefreshAnswer>>(
         &self,
-        found: &Credential,
+        (found, is_refused): (&Credential, bool),
         lease: RefreshLease,
         now: &impl Fn() -> Moment,
-        ask: &impl AsyncFn(SecretBytes) -> RefreshAnswer,
+        ask: &impl Fn(SecretBytes) -> F,
     ) -> Result<Option<OpenedTokens>, RefreshFailure> {
         let (id, generation) = (found.id.as_str(), found.generation);
         let unknown = lease.follows_unknown.then(now);
@@ -195,8 +198,9 @@ impl Vault {
                     _ => unknown,
                 };
                 self.store().release_refresh(id, generation, since).await?;
+                // Until its end the token of now is as good as before.
                 let is_valid = found.access_expires_at.is_none_or(|end| end > now());
-                return match is_valid && unknown.is_none() && since.is_none() {
+                return match is_valid && !is_refused && since.is_none() {
                     true => self.opened(found).map(Some),
                     false => Err(RefreshFailure::Unavailable),
                 };

@@ -20,6 +20,7 @@ fn promised(method: &str, path: &str) -> Option<AccessRole> {
         _ if begins(&["/api/doctor", "/api/health", "/api/repositories"]) => Operator,
         "POST" if begins(&["/api/notifications"]) => Admin,
         _ if begins(&["/api/tokens", "/api/channels", "/api/settings"]) => Admin,
+        _ if begins(&["/api/audit", "/api/github/calls"]) => Admin,
         _ if begins(&["/api/members", "/api/invitations", "/api/rules"]) => Admin,
         "POST" if path == "/api/teams" => Operator,
         _ if begins(&["/api/me/", "/api/ws-ticket"]) => Viewer,

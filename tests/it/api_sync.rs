@@ -578,7 +578,7 @@ fn readiness(status: &str, poller: &str) -> Value {
     };
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used",
-        "github": github, "poller": poller, "notifier": "not_used",
+        "github": github, "poller": poller, "notifier": "not_used", "secrets": "not_used",
     })
 }
 

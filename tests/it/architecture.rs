@@ -53,6 +53,33 @@ fn every_file_keeps_the_rules() {
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
 
+/// Rows of the record of acts are added, and deleted when they are old. The database refuses changes,
+/// too.
+#[test]
+fn record_of_acts_is_written_by_two_statements_alone() {
+    let mut found = Vec::new();
+    sources(
+        &root().join("crates/tallyhook-store/src"),
+        &mut |path, text| {
+            for verb in [
+                "INSERT INTO",
+                "UPDATE",
+                "DELETE FROM",
+                "REPLACE INTO",
+                "TRUNCATE",
+            ] {
+                let statement = format!("{verb} audit_events");
+                found.extend(
+                    text.matches(&statement)
+                        .map(|text| format!("{path}: {text}")),
+                );
+            }
+        },
+    );
+    let of = |verb: &str| format!("crates/tallyhook-store/src/audit/sql.rs: {verb} audit_events");
+    assert_eq!(found, [of("INSERT INTO"), of("DELETE FROM")]);
+}
+
 /// A file that no `mod` names is compiled by nothing, and its tests are forgotten.
 #[test]
 fn every_file_of_tests_is_a_module_of_a_program() {

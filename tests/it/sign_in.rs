@@ -230,7 +230,13 @@ async fn person_signs_in_with_a_new_session_and_no_token_is_left_anywhere() {
     second.sign_in("/").await;
     assert_eq!(second.me().await["user"]["id"], me["user"]["id"]);
     assert_eq!(second.me().await["user"]["login"], "octavia");
-    // A person who has signed in goes on at once.
+    // A member who has signed in goes on at once.
+    let store = &world.server.running.store;
+    let user = store.users().await.unwrap()[0].person.id;
+    let added = store
+        .add_member(DEFAULT_TEAM.0, user, AccessRole::Viewer, Utc::now())
+        .await;
+    added.unwrap();
     let again = browser.get("/sign-in?return_to=%2Fprs").await;
     assert_eq!((again.status, again.location()), (303, "/prs"));
     world.stop().await;

@@ -21,6 +21,7 @@ mod renumbering_killed;
 mod replay;
 mod restart;
 mod secrets;
+mod secrets_keys;
 mod signals;
 mod storage;
 mod tables;

@@ -19,7 +19,7 @@ use tallyhook_core::github::types::Timestamp;
 use super::columns::{Millis, Seconds};
 use super::postgres::{self, PostgresDatabase};
 use super::sqlite::{self, SqliteDatabase};
-use super::{Moment, Result};
+use super::{Moment, Result, audit};
 
 /// The database that holds everything, of one of the two kinds.
 #[derive(Clone)]
@@ -48,10 +48,22 @@ impl Database {
 
     /// Runs a statement that is a transaction by itself. Returns the number of rows it touched.
     pub(crate) async fn execute(&self, statement: Statement<'_>) -> Result<u64> {
+        if audit::is_pending() {
+            return self.execute_audited(statement).await;
+        }
         match self {
             Self::Sqlite(database) => database.execute(statement.for_sqlite()?).await,
             Self::Postgres(database) => database.execute(statement.for_postgres()?).await,
         }
+    }
+
+    /// Runs a statement in one transaction with the event of the act under way.
+    async fn execute_audited(&self, statement: Statement<'_>) -> Result<u64> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let touched = transaction.execute(statement).await?;
+        transaction.commit().await?;
+        Ok(touched)
     }
 
     /// Takes a connection that may write. SQLite has one, and other writers wait until it is
@@ -82,6 +94,7 @@ pub(crate) enum Writer {
 impl Writer {
     /// Begins a transaction, which may write from its first statement on.
     pub(crate) async fn begin(&mut self) -> Result<Transaction<'_>> {
+        audit::begin_change();
         Ok(match self {
             Self::Sqlite(writer) => Transaction::Sqlite(writer.begin().await?),
             Self::Postgres(session) => Transaction::Postgres(session.begin().await?),
@@ -98,15 +111,22 @@ pub(crate) enum Transaction<'a> {
 impl Transaction<'_> {
     /// Returns the rows of a statement.
     pub(crate) async fn rows<R: AnyRow>(&mut self, statement: Statement<'_>) -> Result<Vec<R>> {
-        match self {
+        let writes = statement.writes();
+        let rows: Vec<R> = match self {
             Self::Sqlite(transaction) => {
                 let query = statement.for_sqlite_rows()?;
-                Ok(query.fetch_all(&mut **transaction).await?)
+                query.fetch_all(&mut **transaction).await?
             }
             Self::Postgres(transaction) => {
-                transaction.fetch_all(statement.for_postgres_rows()?).await
+                transaction
+                    .fetch_all(statement.for_postgres_rows()?)
+                    .await?
             }
+        };
+        if writes && !rows.is_empty() {
+            audit::note_change();
         }
+        Ok(rows)
     }
 
     /// Returns the first row of a statement.
@@ -116,13 +136,17 @@ impl Transaction<'_> {
 
     /// Returns the number of rows that a statement touched.
     pub(crate) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64> {
-        match self {
+        let touched = match self {
             Self::Sqlite(transaction) => {
                 let query = statement.for_sqlite()?;
-                Ok(query.execute(&mut **transaction).await?.rows_affected())
+                query.execute(&mut **transaction).await?.rows_affected()
             }
-            Self::Postgres(transaction) => transaction.execute(statement.for_postgres()?).await,
+            Self::Postgres(transaction) => transaction.execute(statement.for_postgres()?).await?,
+        };
+        if touched > 0 {
+            audit::note_change();
         }
+        Ok(touched)
     }
 
     /// Holds a lock until the end of the transaction; waits for its holder. One database with one
@@ -134,7 +158,20 @@ impl Transaction<'_> {
         }
     }
 
+    /// Commits, with the event of the act under way if something was changed.
     pub(crate) async fn commit(self) -> Result<()> {
+        let event = audit::take_due();
+        let committed = self.commit_with(event.as_ref()).await;
+        if let (Err(_), Some(event)) = (&committed, event) {
+            audit::give_back(event);
+        }
+        committed
+    }
+
+    async fn commit_with(mut self, event: Option<&audit::NewAuditEvent>) -> Result<()> {
+        if let Some(event) = event {
+            audit::insert_event(&mut self, event).await?;
+        }
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
             Self::Postgres(transaction) => transaction.commit().await,
@@ -219,6 +256,14 @@ impl<'q> Statement<'q> {
     pub(crate) fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self
+    }
+
+    /// Reports whether the statement changes rows.
+    fn writes(&self) -> bool {
+        let sql = self.sql.as_str();
+        ["INSERT", "UPDATE", "DELETE"]
+            .iter()
+            .any(|verb| sql.starts_with(verb))
     }
 
     /// Returns the text and the arguments.

@@ -10,6 +10,7 @@
 
 mod account_logins;
 mod apps;
+mod audit;
 mod changes;
 mod columns;
 mod condition;
@@ -50,6 +51,10 @@ pub use tallyhook_core::domain::recording::{
 };
 
 pub use self::apps::StoredApp;
+pub use self::audit::{
+    AuditActor, AuditActorKind, AuditEvent, AuditFilter, AuditResult, AuditScope, AuditTarget,
+    CallEnd, CallFilter, CallOutcome, GithubCallRow, NewAuditEvent, NewCall, audited, describe_act,
+};
 pub use self::changes::{ChangeAudience, ChangeId, ChangeKind, ChangedThing, StoredChange};
 pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::connections::{EndedConnection, TeamConnection};

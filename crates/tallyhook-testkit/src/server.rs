@@ -50,6 +50,8 @@ pub fn config(place: &Place) -> Config {
         numbers: NumberRules::default(),
         show_people: false,
         retention_days: 7,
+        audit_days: 365,
+        github_calls_days: 30,
         key_source: KeySource::beside(&place.database_url),
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,

@@ -47,7 +47,7 @@ const OF_TEAMS: &[&str] = &[
 ];
 
 /// Rows of a team, and rows without one that are facts or the installation's.
-const OF_TEAMS_AND_ALL: &[&str] = &["changes", "outbox"];
+const OF_TEAMS_AND_ALL: &[&str] = &["audit_events", "changes", "github_calls", "outbox"];
 
 /// The installation's, for its operator.
 const OF_THE_INSTALLATION: &[&str] = &[
@@ -56,6 +56,7 @@ const OF_THE_INSTALLATION: &[&str] = &[
     "deliveries",
     "delivery_bodies",
     "github_apps",
+    // Of a browser, which alone can take it.
     "github_flows",
     "github_host",
     "poller",
@@ -86,6 +87,10 @@ const WITHOUT_TEAM: &[(&str, &str)] = &[
     (
         "outbox/sql.rs purge_events",
         "old events go with all their notifications",
+    ),
+    (
+        "audit/sql.rs token_name",
+        "the row of an act names the token of its caller, by the digest",
     ),
     (
         "tokens/",
