@@ -633,7 +633,7 @@ async fn without_the_setting_nothing_changes() {
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let (status, login) = get("/login").await;
-    assert!(status == 200 && !login.contains("GitHub"), "{login}");
+    assert!(status == 200 && !login.contains("Sign in with GitHub"), "{login}");
     for path in ["/sign-in", "/github/callback?code=a&state=b"] {
         let (status, page) = get(path).await;
         assert!(
