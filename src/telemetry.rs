@@ -16,6 +16,8 @@ pub const DELIVERIES: &str = "tallyhook_deliveries_total";
 pub const SIGNATURE_FAILURES: &str = "tallyhook_signature_failures_total";
 pub const REQUESTS_REFUSED: &str = "tallyhook_requests_refused_total";
 pub const API_UNAUTHORIZED: &str = "tallyhook_api_unauthorized_total";
+pub const GITHUB_CALL_WAITS: &str = "tallyhook_github_call_waits_total";
+pub const GITHUB_CALLS_QUEUE: &str = "tallyhook_github_calls_queue";
 pub const DUPLICATES: &str = "tallyhook_duplicates_total";
 pub const PARTS_UNREAD: &str = "tallyhook_parts_unread_total";
 pub const STALE: &str = "tallyhook_stale_total";
@@ -147,6 +149,18 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         &["reason"],
         "Requests refused for their signature, by reason.",
+    ),
+    Metric::new(
+        GITHUB_CALL_WAITS,
+        MetricKind::Counter,
+        &[],
+        "Requests to GitHub that waited since the record of earlier ones was not written yet.",
+    ),
+    Metric::new(
+        GITHUB_CALLS_QUEUE,
+        MetricKind::Gauge,
+        &[],
+        "Requests to GitHub whose record is not written yet.",
     ),
     Metric::new(
         REQUESTS_REFUSED,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::Utc;
+use parking_lot::Mutex;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::apply::ApplyRules;
 use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_github_client::{Client, Clock};
+use tallyhook_github_client::{CallOrigin, Client, Clock};
 use tallyhook_queue::{Queue, QueueUse};
 use tallyhook_store::{DEFAULT_TEAM, Store};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use super::shutdown::BackgroundTasks;
 use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
 use crate::api::{self, ApiState, DefaultRepository, OneTimeLogins, RecentUses, auth};
+use crate::call_record::CallRecord;
 use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier, team_of_settings};
 use crate::process::Worker;
@@ -39,6 +41,8 @@ pub(super) struct SharedParts {
     /// `None` without credentials.
     pub(super) github: Option<Client>,
     pub(super) vault: Vault,
+    /// Until it runs.
+    calls: Mutex<Option<CallRecord>>,
     channels: Arc<Channels>,
     default_repository: Option<DefaultRepository>,
     uses: Arc<RecentUses>,
@@ -61,10 +65,17 @@ impl SharedParts {
             None
         };
         let github = github_client(config)?;
+        let calls = github.as_ref().map(|client| {
+            let (record, log) = CallRecord::new(store.clone());
+            // The client is new: nothing else records its requests.
+            client.record_calls(log);
+            record
+        });
         let host = config.github_api_url.to_string();
         let vault = Vault::new(store.clone(), config.key_source.clone(), host);
         Ok(Self {
             vault,
+            calls: Mutex::new(calls),
             store,
             queue,
             github,
@@ -117,7 +128,7 @@ impl SharedParts {
             started: Utc::now(),
             counts: api::CachedCounts::default(),
             shared: api::SharedReads::default(),
-            github: self.github.clone(),
+            github: self.client_of("api"),
             sync: config.sync.clone(),
             refreshes: api::BackgroundRefresh::default(),
             secrets,
@@ -125,6 +136,16 @@ impl SharedParts {
             config: Arc::new(config.clone()),
             examining: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Returns a handle of the client whose requests are recorded as those of `actor`.
+    fn client_of(&self, actor: &str) -> Option<Client> {
+        let origin = CallOrigin {
+            actor: Some(actor.into()),
+            ..CallOrigin::default()
+        };
+        let client = self.github.as_ref()?;
+        Some(client.with_origin(origin))
     }
 
     /// Starts the background tasks of the roles. `batches` counts the workers' batches.
@@ -135,6 +156,9 @@ impl SharedParts {
         batches: &watch::Sender<u64>,
         tasks: &mut BackgroundTasks,
     ) {
+        if let Some(record) = self.calls.lock().take() {
+            tasks.records.spawn(record.run(tasks.records_stop_signal()));
+        }
         let storage = StorageWatch::new(self.store.clone());
         tasks.cancellable.spawn(storage.run(tasks.stop_signal()));
         if roles.api {
@@ -164,7 +188,7 @@ impl SharedParts {
                     .spawn(renumbering.run(tasks.stop_signal()));
             }
         }
-        if let Some(client) = self.github.clone().filter(|_| roles.poller) {
+        if let Some(client) = self.client_of("system:poller").filter(|_| roles.poller) {
             let poller = Poller {
                 client,
                 store: self.store.clone(),
@@ -207,7 +231,10 @@ impl SharedParts {
             store: store.clone(),
         };
         tasks.cancellable.spawn(follower.run(tasks.stop_signal()));
-        if let Some(client) = self.github.clone().filter(|_| config.tasks.auto_pr) {
+        if let Some(client) = self
+            .client_of("system:opener")
+            .filter(|_| config.tasks.auto_pr)
+        {
             let fetcher = PullRequestFetcher {
                 client,
                 store: store.clone(),

@@ -12,7 +12,8 @@
 //!    broker did not take.
 //! 6. Let the notifier finish its request: a request that is cut off would be sent again. Receivers
 //!    may take as long to answer as there is.
-//! 7. Close the store, [`STORE_GRACE`].
+//! 7. Write the record of the last requests to GitHub, [`STORE_GRACE`].
+//! 8. Close the store, [`STORE_GRACE`].
 
 use std::time::Duration;
 
@@ -43,8 +44,11 @@ pub(super) struct BackgroundTasks {
     pub(super) relay: JoinSet<()>,
     /// Ends when the request under way is answered.
     pub(super) notifier: JoinSet<()>,
+    /// Writes the record of requests to GitHub, also of those that the others end with.
+    pub(super) records: JoinSet<()>,
     stop: watch::Sender<bool>,
     stop_relay: watch::Sender<bool>,
+    stop_records: watch::Sender<bool>,
 }
 
 impl BackgroundTasks {
@@ -58,6 +62,11 @@ impl BackgroundTasks {
         self.stop_relay.subscribe()
     }
 
+    /// Returns the signal of the record of requests, which is sent after all others have ended.
+    pub(super) fn records_stop_signal(&self) -> watch::Receiver<bool> {
+        self.stop_records.subscribe()
+    }
+
     /// Waits until one of the tasks ends.
     pub(super) async fn next_ended(&mut self) -> Result<(), JoinError> {
         tokio::select! {
@@ -65,6 +74,7 @@ impl BackgroundTasks {
             Some(ended) = self.relay.join_next() => ended,
             Some(ended) = self.cancellable.join_next() => ended,
             Some(ended) = self.notifier.join_next() => ended,
+            Some(ended) = self.records.join_next() => ended,
             else => std::future::pending().await,
         }
     }
@@ -92,6 +102,8 @@ pub(super) async fn run(
     end(&mut tasks.cancellable, within(RELAY_GRACE)).await;
     end(&mut tasks.relay, within(RELAY_GRACE)).await;
     end(&mut tasks.notifier, deadline - STORE_GRACE).await;
+    tasks.stop_records.send_replace(true);
+    end(&mut tasks.records, within(STORE_GRACE)).await;
     if timeout_at(deadline, store.close()).await.is_err() {
         tracing::warn!("the database did not close in time; nothing that was committed is lost");
     }

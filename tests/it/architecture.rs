@@ -7,12 +7,13 @@ use std::path::Path;
 use testkit::root;
 
 /// The modules of the root package: each uses those before it only.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "clock",
     "secrets",
     "config",
     "logging",
     "telemetry",
+    "call_record",
     "leader",
     "incoming",
     "ingest",

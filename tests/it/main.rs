@@ -13,6 +13,7 @@ mod bad_input;
 mod bodies;
 mod fake_github;
 mod fixtures;
+mod github_calls;
 mod github_client;
 mod hints;
 mod hostile;
