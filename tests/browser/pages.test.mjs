@@ -82,6 +82,8 @@ async function load(page, address) {
   const answer = await page.context().request.get(address, { maxRedirects: 0 });
   assert.ok([200, 303].includes(answer.status()), `${address}: ${answer.status()}`);
   if (answer.status() === 303 || !answer.headers()["content-type"].startsWith("text/html")) return null;
+  // What the page before still waits for is none of this one's.
+  await page.goto("about:blank");
   const answers = [];
   const keep = (one) => answers.push(one);
   page.on("response", keep);
